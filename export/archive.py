@@ -1,0 +1,65 @@
+"""`save`: a Keras classifier as a version folder that TensorFlow Serving loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from honeykeras._files import PathLike
+from honeykeras.errors import ModelError, StorageError
+from honeykeras.export.publish import new_version
+from honeykeras.outputs import logits_function
+
+
+def save(
+    model: keras.Model, path: PathLike, *, version: int | None = None, input_shape: Sequence[int] | None = None
+) -> Path:
+    """Exports a classifier as a SavedModel, in a new version folder, in one atomic step.
+
+    Its one signature, `serving_default`, takes `inputs`, shape `(batch, *input_shape)`, float32, and gives
+    `probabilities`, shape `(batch, num_classes)`, float32, whether the model's output is logits or
+    probabilities.
+
+    Args:
+        model: The classifier.
+        path: The model's folder, for example `serving/mnist`. It is what TensorFlow Serving is pointed at.
+        version: Number of the version folder to make, at least 1. Defaults to one more than the highest there.
+        input_shape: Shape of one input, without the batch. Needed only for a subclassed model, which does not
+            tell.
+
+    Returns:
+        The version folder, for example `serving/mnist/1`.
+
+    Raises:
+        InvalidArgumentError: If `version` is no whole number of at least 1.
+        ModelError: If the model is no classifier, or its input shape is not known.
+        StorageError: If the version exists already, or the disk refuses. Versions that exist stay intact.
+    """
+    logits = logits_function(model)
+
+    def predict(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": tf.nn.softmax(logits(inputs))}
+
+    signature = keras.InputSpec(shape=(None, *_input_shape(model, input_shape)), dtype="float32", name="inputs")
+    with new_version(path, version) as folder:
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serving_default", predict, input_signature=[signature])
+        try:
+            archive.write_out(str(folder.scratch), verbose=False)
+        except tf.errors.OpError as error:
+            raise StorageError(f"Cannot write {folder.path}: {error.message.splitlines()[0]}") from error
+    return folder.path
+
+
+def _input_shape(model: keras.Model, stated: Sequence[int] | None) -> tuple[int, ...]:
+    shape = stated if stated is not None else (getattr(model, "input_shape", None) or (None,))[1:]
+    if not shape or not all(isinstance(size, int) for size in shape):
+        raise ModelError(
+            f"The shape of the model's one input must be known to export it. Received: input_shape={shape}. "
+            "Give it, without the batch, as `input_shape`."
+        )
+    return tuple(shape)

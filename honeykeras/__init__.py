@@ -1,0 +1,75 @@
+"""honeykeras turns a Keras classifier into a honeypot for adversaries.
+
+After "HoneyModels: Machine Learning Honeypots" (Abdou et al. 2021, arXiv:2202.10309). A guided tour, in the
+order in which data walks through:
+
+- `WatermarkKey` is the secret, `Watermark` what it draws on an input, `recipes` say how to plant it;
+- `Honeypot` plants it: `dataset.apply(honeypot.poison)` and `HoneyCallback` in a plain `model.fit`;
+- `attacks` attack the model, and `Detector` tells their results from clean inputs, with the key;
+- `evaluate` says what it costs and what it is worth, beside its controls; `report` writes that down;
+- `honeykeras.export`, a package of its own, makes a SavedModel for TensorFlow Serving;
+- `data`, `models` and `training` hold data sets, a reference classifier, and its training with its baseline.
+
+Names are loaded when they are first used, so that `import honeykeras` and the command line's `--help` do not
+wait for TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from honeykeras import attacks, data, errors, models, patterns, recipes, report, training
+    from honeykeras.callback import HoneyCallback
+    from honeykeras.detection import Detector, DetectorLayer
+    from honeykeras.evaluation import evaluate
+    from honeykeras.honeypot import Honeypot
+    from honeykeras.keys import WatermarkKey
+    from honeykeras.recipes import Recipe
+    from honeykeras.watermark import Watermark
+
+__all__ = [
+    "Detector",
+    "DetectorLayer",
+    "HoneyCallback",
+    "Honeypot",
+    "Recipe",
+    "Watermark",
+    "WatermarkKey",
+    "attacks",
+    "data",
+    "errors",
+    "evaluate",
+    "models",
+    "patterns",
+    "recipes",
+    "report",
+    "training",
+]
+
+_HOMES = {
+    "Detector": "detection",
+    "DetectorLayer": "detection",
+    "HoneyCallback": "callback",
+    "Honeypot": "honeypot",
+    "Recipe": "recipes",
+    "Watermark": "watermark",
+    "WatermarkKey": "keys",
+    "evaluate": "evaluation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("honeykeras")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

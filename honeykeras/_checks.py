@@ -1,0 +1,98 @@
+"""Rules that more than one module asks of its arguments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from honeykeras.errors import InvalidArgumentError
+
+
+def in_interval(name: str, value: Any, low: float, high: float, *, closed: str = "[]") -> float:
+    """Returns `value` as a float if it lies between `low` and `high`.
+
+    Args:
+        name: What the message calls the value.
+        value: What was received.
+        low: The lower end.
+        high: The upper end, possibly infinite.
+        closed: The brackets of the interval, as in `"[)"`.
+
+    Raises:
+        InvalidArgumentError: If it is no number, or lies elsewhere; NaN lies nowhere.
+    """
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if is_number:
+        above = value >= low if closed[0] == "[" else value > low
+        below = value <= high if closed[1] == "]" else value < high
+    if not (is_number and above and below):
+        interval = f"{closed[0]}{low:g}, {high:g}{closed[1]}"
+        raise InvalidArgumentError(f"`{name}` must be a number in {interval}. Received: {name}={value!r}.")
+    return float(value)
+
+
+def positive_int(name: str, value: Any) -> int:
+    """Returns `value` if it is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InvalidArgumentError(f"`{name}` must be a whole number of at least 1. Received: {name}={value!r}.")
+    return int(value)
+
+
+def input_range(value: Any) -> tuple[float, float]:
+    """Returns `(low, high)` if `value` is a finite, non-empty range."""
+    try:
+        low, high = (float(end) for end in value)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InvalidArgumentError(
+            f"`input_range` must be two finite numbers (low, high) with low < high. Received: input_range={value!r}."
+        )
+    return low, high
+
+
+def inputs(name: str, x: Any, input_shape: Sequence[int] | None, bounds: tuple[float, float]) -> np.ndarray:
+    """Returns `x` as a float32 batch, or says what of shape, dtype or range is wrong with it."""
+    x = np.asarray(x)
+    if x.ndim < 2 or (input_shape is not None and x.shape[1:] != tuple(input_shape)):
+        expected = "(batch, ...)" if input_shape is None else f"(batch, {', '.join(map(str, input_shape))})"
+        raise InvalidArgumentError(f"`{name}` must have shape {expected}. Received: shape={x.shape}.")
+    if not len(x):
+        raise InvalidArgumentError(f"`{name}` must hold at least one sample. Received: shape={x.shape}.")
+    if not np.issubdtype(x.dtype, np.floating):
+        raise InvalidArgumentError(
+            f"`{name}` must be floating point in [{bounds[0]:g}, {bounds[1]:g}]. Received: dtype={x.dtype}. "
+            "Scale integer images first, for example x / 255."
+        )
+    x = x.astype(np.float32, copy=False)
+    low, high = float(x.min()), float(x.max())
+    # Written so that a NaN fails, too.
+    if not (low >= bounds[0] - 1e-6 and high <= bounds[1] + 1e-6):
+        raise InvalidArgumentError(
+            f"`{name}` must lie in [{bounds[0]:g}, {bounds[1]:g}]. Received: values in [{low:g}, {high:g}]. "
+            "Scale the data, or state its range as `input_range`."
+        )
+    return x
+
+
+def labels(name: str, y: Any, count: int, num_classes: int | None = None) -> np.ndarray:
+    """Returns `y` as int64 class indices of shape `(count,)`; one-hot labels are reduced to indices."""
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] > 1:
+        y = y.argmax(axis=1)
+    y = y.reshape(len(y), -1).squeeze(axis=1) if y.ndim == 2 else y
+    if y.shape != (count,):
+        raise InvalidArgumentError(
+            f"`{name}` must hold one label for each of the {count} samples. Received: shape={y.shape}."
+        )
+    if not np.issubdtype(y.dtype, np.integer) and not np.array_equal(y, np.floor(y)):
+        raise InvalidArgumentError(f"`{name}` must hold class indices or one-hot rows. Received: dtype={y.dtype}.")
+    y = y.astype(np.int64)
+    if count and (y.min() < 0 or (num_classes is not None and y.max() >= num_classes)):
+        raise InvalidArgumentError(
+            f"`{name}` must lie in [0, {num_classes}). Received: labels from {y.min()} to {y.max()}."
+        )
+    return y

@@ -1,0 +1,125 @@
+"""Files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from honeykeras.errors import StorageError
+
+PathLike = str | os.PathLike[str]
+
+
+def describe(error: OSError) -> str:
+    """The reason of an `OSError`, without its path or number."""
+    return error.strerror or str(error)
+
+
+def check_absent(path: PathLike, overwrite: bool = False) -> None:
+    """Raises `StorageError` if writing to `path` would replace something that is there.
+
+    An empty folder counts as nothing.
+    """
+    path = Path(path)
+    empty_folder = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    if os.path.lexists(path) and not empty_folder and not overwrite:
+        raise StorageError(f"{path} already exists and is left as it is. Choose another place, or ask to overwrite it.")
+
+
+@contextlib.contextmanager
+def staged(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yields a scratch path that becomes `path` when the block ends well.
+
+    The scratch path lies in a private folder beside `path` (so on the same file system) and ends in the same
+    name. The block creates a file or a folder there. If the block fails, or the move does, the scratch is
+    removed and whatever stood at `path` before stands there still.
+
+    Args:
+        path: Where the file or folder is to appear. Missing parent folders are made.
+        overwrite: Whether something already at `path` may be replaced.
+
+    Yields:
+        The scratch path. Nothing exists there yet.
+
+    Raises:
+        StorageError: If something is at `path` already, or the disk refuses (full, read-only, no permission).
+    """
+    path = Path(path)
+    check_absent(path, overwrite)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch_folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {describe(error)}.") from error
+    try:
+        scratch = scratch_folder / path.name
+        yield scratch
+        _sync_tree(scratch)
+        _move(scratch, path, overwrite, scratch_folder / "replaced")
+        _sync(path.parent)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"Cannot write {path}: {describe(error)}. Nothing was changed there. Free some space or choose another place."
+        ) from error
+    finally:
+        shutil.rmtree(scratch_folder, ignore_errors=True)
+
+
+def write_atomic(path: PathLike, content: bytes, *, mode: int = 0o666, overwrite: bool = False) -> None:
+    """Writes `content` to `path` so that a reader sees all of it or the file that was there before.
+
+    Args:
+        path: The file to write.
+        content: What to write.
+        mode: Permission bits of the new file, before the process's umask.
+        overwrite: Whether a file already at `path` may be replaced.
+
+    Raises:
+        StorageError: As `staged`.
+    """
+    with staged(path, overwrite=overwrite) as scratch:
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+
+
+def _move(scratch: Path, path: Path, overwrite: bool, replaced: Path) -> None:
+    if scratch.is_dir():
+        if overwrite and os.path.lexists(path):
+            os.rename(path, replaced)
+            try:
+                os.rename(scratch, path)
+            except OSError:
+                os.rename(replaced, path)
+                raise
+        else:
+            os.rename(scratch, path)
+    elif overwrite:
+        os.replace(scratch, path)
+    else:
+        # Unlike a rename, a link never replaces a file that appeared in the meantime.
+        os.link(scratch, path)
+
+
+def _sync_tree(path: Path) -> None:
+    if path.is_dir():
+        for folder, _, names in os.walk(path):
+            for name in names:
+                _sync(Path(folder, name))
+            _sync(Path(folder))
+    else:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

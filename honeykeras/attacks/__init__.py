@@ -1,0 +1,39 @@
+"""Attacks on Keras classifiers, in one call shape.
+
+```python
+x_adv = hk.attacks.PGD(epsilon=0.3).generate(model, x, y)
+x_adv = hk.attacks.get("pgd", epsilon=0.3).generate(model, x, y)
+```
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from honeykeras.attacks.base import Attack, quantize
+from honeykeras.attacks.pgd import PGD
+from honeykeras.errors import InvalidArgumentError
+
+__all__ = ["PGD", "Attack", "get", "names", "quantize"]
+
+_BY_NAME: dict[str, type[Attack]] = {attack.name: attack for attack in (PGD,)}
+
+
+def names() -> list[str]:
+    """The names of the attacks that there are."""
+    return list(_BY_NAME)
+
+
+def get(name: str, **settings: Any) -> Attack:
+    """Makes an attack by its name.
+
+    Args:
+        name: One of `names()`.
+        **settings: Arguments of that attack.
+
+    Raises:
+        InvalidArgumentError: If there is no such attack, or a setting breaks one of its rules.
+    """
+    if name not in _BY_NAME:
+        raise InvalidArgumentError(f"`attack` must be one of {names()}. Received: attack={name!r}.")
+    return _BY_NAME[name](**settings)

@@ -1,0 +1,115 @@
+"""`HoneyCallback`: drives the planting during `fit`, and watches it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from honeykeras import _checks
+from honeykeras.attacks import PGD, Attack
+from honeykeras.errors import InvalidArgumentError
+from honeykeras.honeypot import Honeypot
+from honeykeras.outputs import logits_function
+from honeykeras.watermark import Watermark
+
+# As many wrong keys as a report shows.
+_DECOYS = 8
+
+
+class HoneyCallback(keras.callbacks.Callback):
+    """Keeps a honeypot in step with training, and probes what attacks reconstruct.
+
+    At the beginning of each epoch it tells the honeypot which epoch that is, so that poisoned data sets draw
+    afresh and the recipe's schedules apply; a resumed training (`initial_epoch`) goes on where it stopped. With
+    `probe` data, a quick attack at the end of each epoch tells how much of the watermark the attack draws:
+
+    - `watermark_similarity`: mean cosine similarity of watermark and perturbation (Abdou et al. 2021,
+      HoneyModels, section III-C.3);
+    - `watermark_similarity_wrong_key`: the same for eight keys that were never planted, on average. Where the
+      first does not stand out from this one, nothing is planted.
+
+    Both go into `logs`. Callbacks that are to see them (`CSVLogger`, `TensorBoard`, `EarlyStopping`) come after
+    this one in the list; `History` and the progress bar always do.
+
+    Example:
+
+    ```python
+    honey = hk.Honeypot(key, recipe="paper")
+    model.fit(
+        train.apply(honey.poison).batch(128),
+        epochs=5,
+        callbacks=[hk.HoneyCallback(honey, probe=validation), keras.callbacks.CSVLogger("log.csv")],
+    )
+    ```
+    """
+
+    def __init__(
+        self,
+        honeypot: Honeypot,
+        probe: tf.data.Dataset | tuple[np.ndarray, np.ndarray] | None = None,
+        *,
+        probe_size: int = 128,
+        attack: Attack | None = None,
+    ) -> None:
+        """Makes the callback.
+
+        Args:
+            honeypot: The honeypot whose `poison` the training data went through.
+            probe: Clean images and labels that are not trained on: a data set of `(x, y)`, batched or not, or
+                a pair of arrays. Without it, nothing is probed.
+            probe_size: How many of them to attack, at most.
+            attack: The attack. Defaults to ten steps of PGD in a tenth of the input range.
+
+        Raises:
+            InvalidArgumentError: If the probe does not fit the honeypot's key.
+        """
+        super().__init__()
+        self.honeypot = honeypot
+        low, high = honeypot.key.input_range
+        self.attack = attack or PGD(epsilon=0.1 * (high - low), steps=10, input_range=(low, high))
+        self._probe = None if probe is None else _take(probe, honeypot, _checks.positive_int("probe_size", probe_size))
+        self._decoys = [Watermark(honeypot.key.decoy(index)) for index in range(_DECOYS)] if self._probe else []
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if not self.honeypot.applied:
+            warnings.warn(
+                "No data set was poisoned with this honeypot: apply it to the training data with "
+                "`dataset.apply(honeypot.poison)`.",
+                stacklevel=2,
+            )
+        key = self.honeypot.key
+        # Tracing tells at once, and not after the first epoch, whether model and key fit.
+        tf.function(logits_function(self.model, key.num_classes)).get_concrete_function(
+            tf.TensorSpec([None, *key.input_shape], tf.float32)
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.honeypot.set_epoch(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._probe and logs is not None:
+            logs.update(self._reconstruct(*self._probe))
+
+    def _reconstruct(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        delta = self.attack.generate(self.model, x, y) - x
+        right, *wrong = (
+            float(tf.reduce_mean(watermark.cosine_similarity(delta)))
+            for watermark in (self.honeypot.watermark, *self._decoys)
+        )
+        return {"watermark_similarity": right, "watermark_similarity_wrong_key": float(np.mean(wrong))}
+
+
+def _take(probe: Any, honeypot: Honeypot, size: int) -> tuple[np.ndarray, np.ndarray]:
+    key = honeypot.key
+    if isinstance(probe, tf.data.Dataset):
+        batched = len(probe.element_spec[0].shape) == len(key.input_shape) + 1
+        samples = (probe.unbatch() if batched else probe).take(size).batch(size)
+        probe = next(iter(samples.as_numpy_iterator()), None)
+    if not isinstance(probe, tuple) or len(probe) < 2:
+        raise InvalidArgumentError(f"`probe` must hold at least one sample (x, y). Received: {type(probe).__name__}.")
+    x = _checks.inputs("probe", probe[0][:size], key.input_shape, key.input_range)
+    return x, _checks.labels("probe", probe[1][:size], len(x), key.num_classes)

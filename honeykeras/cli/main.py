@@ -1,0 +1,389 @@
+"""The commands. TensorFlow is loaded inside them, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from honeykeras.cli.startup import load_tensorflow
+from honeykeras.errors import HoneyKerasError, InvalidArgumentError, StorageError
+
+PROGRAM = "honeykeras"
+
+
+class _Numbers(click.ParamType):
+    """Comma-separated numbers."""
+
+    def __init__(self, kind: Callable[[str], float], name: str) -> None:
+        self.kind, self.name = kind, name
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        try:
+            return tuple(self.kind(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} must be numbers separated by commas.", param, ctx)
+
+
+def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Several options as one decorator, shown in the order given."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_PATH = click.Path(path_type=Path)
+_dataset = click.option("--dataset", default="digits", show_default=True, help="digits, mnist or cifar10.")
+_model = click.option("--model", "model_path", type=_PATH, required=True, help="The classifier, a .keras file.")
+_key = click.option("--key", "key_path", type=_PATH, required=True, help="The key file.")
+_passphrase = click.option("--passphrase-file", type=_PATH, help="File whose first line is the key file's passphrase.")
+_seed = click.option("--seed", default=0, show_default=True, help="Seed of splits, weights and attacks.")
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace what is at the output already.")
+_verbose = click.option(
+    "--verbose", type=click.IntRange(0, 2), default=1, show_default=True, help="As in Keras: 0, 1 or 2."
+)
+_samples = click.option("--samples", default=500, show_default=True, help="How many images to attack, at most.")
+_recipe = _options(
+    click.option("--recipe", default="paper", show_default=True, help="How to plant. `paper` is for reproduction."),
+    click.option("--poison-rate", type=float, help="Share of training samples to poison, instead of the recipe's."),
+    click.option("--amplitude", type=float, help="Strength of the watermark, instead of the recipe's."),
+)
+_attack_settings = _options(
+    click.option("--epsilon", type=float, help="Radius of the attack. Defaults to what is customary for the data set."),
+    click.option("--steps", default=40, show_default=True, help="How many steps the attack takes."),
+)
+
+
+def _command(name: str, example: str) -> Callable[..., Any]:
+    return cli.command(name, epilog=f"\b\nExample:\n  {example}", context_settings={"max_content_width": 100})
+
+
+@click.group(
+    epilog="\b\nExample:\n  honeykeras quickstart --dataset mnist --output mnist-run",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(importlib.metadata.version(PROGRAM), prog_name=PROGRAM)
+def cli() -> None:
+    """Turn a Keras classifier into a honeypot for adversaries."""
+
+
+@_command("keygen", "honeykeras keygen watermark.key --input-shape 28,28,1 --num-classes 10")
+@click.argument("output", type=_PATH)
+@click.option(
+    "--input-shape", type=_Numbers(int, "shape"), required=True, help="Shape of one input, for example 28,28,1."
+)
+@click.option("--num-classes", type=int, required=True, help="Number of classes.")
+@click.option(
+    "--input-range", type=_Numbers(float, "low,high"), default="0,1", show_default=True, help="Range of an input."
+)
+@click.option(
+    "--watermark-size", default=0.25, show_default=True, help="Share of the features that carry the watermark."
+)
+@click.option("--signed", is_flag=True, help="Draw values +1 and -1 instead of +1 throughout.")
+@_passphrase
+@_overwrite
+def keygen(
+    output: Path,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    input_range: tuple[float, float],
+    watermark_size: float,
+    signed: bool,
+    passphrase_file: Path | None,
+    overwrite: bool,
+) -> None:
+    """Draw a new key and write it to OUTPUT, readable by its owner alone."""
+    load_tensorflow()
+    import honeykeras as hk
+
+    pattern = hk.patterns.Scattered(watermark_size, signed)
+    key = hk.WatermarkKey.generate(input_shape, num_classes, pattern=pattern, input_range=input_range)
+    key.save(output, _read_passphrase(passphrase_file), overwrite=overwrite)
+    click.echo(f"Wrote key {key.key_id} to {output}. Keep it secret.")
+
+
+@_command("train", "honeykeras train --dataset mnist --key watermark.key --epochs 3 --output trained")
+@_dataset
+@_key
+@_passphrase
+@_recipe
+@click.option("--epochs", default=5, show_default=True, help="Epochs, with the honeypot and without.")
+@click.option("--batch-size", default=128, show_default=True, help="Images a step.")
+@click.option("--output", type=_PATH, required=True, help="Folder to make.")
+@_seed
+@_overwrite
+@_verbose
+def train(
+    dataset: str,
+    key_path: Path,
+    passphrase_file: Path | None,
+    recipe: str,
+    poison_rate: float | None,
+    amplitude: float | None,
+    epochs: int,
+    batch_size: int,
+    output: Path,
+    seed: int,
+    overwrite: bool,
+    verbose: int,
+) -> None:
+    """Train the reference classifier with a honeypot, and without one as the control.
+
+    Writes model.keras, baseline.keras and training.json into the output folder.
+    """
+    load_tensorflow()
+    import honeykeras as hk
+    from honeykeras._files import check_absent, staged
+    from honeykeras.cli import quickstart as steps
+
+    check_absent(output, overwrite)
+    key = hk.WatermarkKey.load(key_path, _read_passphrase(passphrase_file))
+    honeypot = hk.Honeypot(key, _get_recipe(recipe, poison_rate, amplitude))
+    data = hk.data.load(dataset, seed=seed)
+    trained = hk.training.train(data, honeypot, epochs=epochs, batch_size=batch_size, seed=seed, verbose=verbose)
+    with staged(output, overwrite=overwrite) as folder:
+        folder.mkdir()
+        steps.save_trained(folder, trained)
+        settings = {**steps.training_settings(dataset, honeypot, epochs, seed), "batch_size": batch_size}
+        histories = {"history": trained.history, "baseline_history": trained.baseline_history}
+        hk.report.write(folder / "training.json", {"settings": settings, **histories})
+    click.echo(f"Wrote model.keras, baseline.keras and training.json to {output}.")
+
+
+@_command("attack", "honeykeras attack --model trained/model.keras --dataset mnist --output adversarial.npz")
+@_model
+@_dataset
+@click.option("--attack", "attack_name", default="pgd", show_default=True, help="Which attack: pgd.")
+@_attack_settings
+@_samples
+@click.option("--output", type=_PATH, required=True, help="The .npz file to write.")
+@_seed
+@_overwrite
+@_verbose
+def attack(
+    model_path: Path,
+    dataset: str,
+    attack_name: str,
+    epsilon: float | None,
+    steps: int,
+    samples: int,
+    output: Path,
+    seed: int,
+    overwrite: bool,
+    verbose: int,
+) -> None:
+    """Attack a classifier on test images that it gets right.
+
+    Writes arrays x, x_adv (quantised to 8 bits), y and success (whether x_adv fools the model) to a .npz file.
+    """
+    load_tensorflow()
+    import numpy as np
+
+    import honeykeras as hk
+    from honeykeras._files import check_absent, staged
+    from honeykeras.evaluation import Proportion, craft
+
+    check_absent(output, overwrite)
+    model = hk.models.load(model_path)
+    data = hk.data.load(dataset, seed=seed)
+    crafted = craft(model, _get_attack(attack_name, data, epsilon, steps, seed), data.test, samples, verbose=verbose)
+    with staged(output, overwrite=overwrite) as scratch, open(scratch, "wb") as file:
+        np.savez_compressed(file, x=crafted.x, x_adv=crafted.x_adv, y=crafted.y, success=crafted.success)
+    rate = Proportion.of(crafted.success)
+    click.echo(f"{attack_name} fooled the model on {rate.count:.0f} of {rate.n} images. Wrote {output}.")
+
+
+@_command(
+    "evaluate",
+    "honeykeras evaluate --model trained/model.keras --baseline trained/baseline.keras \\\n"
+    "    --key watermark.key --dataset mnist --output report.json",
+)
+@_model
+@click.option("--baseline", "baseline_path", type=_PATH, required=True, help="The control: trained without a honeypot.")
+@_key
+@_passphrase
+@_dataset
+@click.option(
+    "--attack", "attack_names", multiple=True, default=["pgd"], show_default=True, help="Which attack; repeatable."
+)
+@_attack_settings
+@click.option("--max-fpr", default=0.05, show_default=True, help="False positive rate to calibrate to.")
+@_samples
+@click.option("--output", type=_PATH, required=True, help="The report to write, JSON.")
+@_seed
+@_overwrite
+@_verbose
+def evaluate(
+    model_path: Path,
+    baseline_path: Path,
+    key_path: Path,
+    passphrase_file: Path | None,
+    dataset: str,
+    attack_names: tuple[str, ...],
+    epsilon: float | None,
+    steps: int,
+    max_fpr: float,
+    samples: int,
+    output: Path,
+    seed: int,
+    overwrite: bool,
+    verbose: int,
+) -> None:
+    """Judge a honeypot beside its controls: a wrong key, and a model without a honeypot.
+
+    Use the seed that the models were trained with: it decides which images they have not seen.
+    """
+    load_tensorflow()
+    import honeykeras as hk
+    from honeykeras._files import check_absent
+    from honeykeras.cli import quickstart, table
+    from honeykeras.evaluation import evaluate as judge
+
+    check_absent(output, overwrite)
+    key = hk.WatermarkKey.load(key_path, _read_passphrase(passphrase_file))
+    model, baseline = hk.models.load(model_path), hk.models.load(baseline_path)
+    data = hk.data.load(dataset, seed=seed)
+    attacks = [_get_attack(name, data, epsilon, steps, seed) for name in attack_names]
+    evaluation = judge(
+        model, key, data, baseline=baseline, attacks=attacks, max_fpr=max_fpr, samples=samples, verbose=verbose
+    )
+    settings = quickstart.evaluation_settings(dataset, attacks, samples, seed)
+    hk.report.write(output, hk.report.make(evaluation, settings), overwrite=overwrite)
+    table.show(evaluation)
+    click.echo(f"Wrote {output}.")
+
+
+@_command("export", "honeykeras export --model trained/model.keras --output serving/mnist")
+@_model
+@click.option("--output", type=_PATH, required=True, help="The model's folder, which TensorFlow Serving is pointed at.")
+@click.option("--version", type=int, help="Number of the version folder to make. Defaults to the next one.")
+def export(model_path: Path, output: Path, version: int | None) -> None:
+    """Package a classifier as a SavedModel for TensorFlow Serving."""
+    load_tensorflow()
+    import honeykeras as hk
+    from honeykeras.export import save
+
+    folder = save(hk.models.load(model_path), output, version=version)
+    click.echo(f"Wrote {folder}.")
+
+
+@_command("quickstart", "honeykeras quickstart --dataset mnist --output mnist-run")
+@_dataset
+@click.option("--output", type=_PATH, default="honeykeras-run", show_default=True, help="Folder to make.")
+@_recipe
+@click.option("--epochs", type=int, help="Epochs, with the honeypot and without. Defaults to what the data set needs.")
+@click.option("--max-fpr", default=0.05, show_default=True, help="False positive rate to calibrate to.")
+@_samples
+@_seed
+@_overwrite
+@_verbose
+def quickstart(
+    dataset: str,
+    output: Path,
+    recipe: str,
+    poison_rate: float | None,
+    amplitude: float | None,
+    epochs: int | None,
+    max_fpr: float,
+    samples: int,
+    seed: int,
+    overwrite: bool,
+    verbose: int,
+) -> None:
+    """Do the main job, end to end: train a classifier as a honeypot, attack it, detect the attacks, export it.
+
+    Writes watermark.key, model.keras, baseline.keras, report.json and serving/ into the output folder.
+    """
+    load_tensorflow()
+    from honeykeras.cli import table
+    from honeykeras.cli.quickstart import run as run_quickstart
+
+    evaluation = run_quickstart(
+        dataset,
+        output,
+        recipe=_get_recipe(recipe, poison_rate, amplitude),
+        epochs=epochs,
+        max_fpr=max_fpr,
+        samples=samples,
+        seed=seed,
+        overwrite=overwrite,
+        verbose=verbose,
+    )
+    table.show(evaluation)
+    click.echo(f"Wrote watermark.key, model.keras, baseline.keras, report.json and serving/ to {output}.")
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Runs the command line.
+
+    A user's mistake is one line on stderr, and exit status 2.
+
+    Args:
+        arguments: The words after the program's name. Defaults to the process's own.
+
+    Returns:
+        The exit status.
+    """
+    warnings.showwarning = _show_warning
+    try:
+        status = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.ClickException as error:
+        return _fail(error.format_message())
+    except HoneyKerasError as error:
+        return _fail(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(f"{PROGRAM}: interrupted", err=True)
+        return 130
+
+
+def _fail(message: str) -> int:
+    click.echo(f"{PROGRAM}: error: {' '.join(message.split())}", err=True)
+    return 2
+
+
+def _show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+    click.echo(f"{PROGRAM}: warning: {' '.join(str(message).split())}", err=True)
+
+
+def _read_passphrase(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text().split("\n", 1)[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"Cannot read the passphrase file {path}: {error}") from None
+
+
+def _get_recipe(name: str, poison_rate: float | None, amplitude: float | None) -> Any:
+    from honeykeras import recipes
+
+    recipe = recipes.get(name)
+    if poison_rate is None and amplitude is None:
+        return recipe
+    return dataclasses.replace(
+        recipe,
+        name=f"{name}, changed",
+        poison_rate=recipe.poison_rate if poison_rate is None else poison_rate,
+        amplitude=recipe.amplitude if amplitude is None else amplitude,
+    )
+
+
+def _get_attack(name: str, data: Any, epsilon: float | None, steps: int, seed: int) -> Any:
+    from honeykeras import attacks
+
+    if name not in attacks.names():
+        raise InvalidArgumentError(f"`--attack` must be one of {attacks.names()}. Received: {name!r}.")
+    return attacks.get(name, epsilon=data.epsilon if epsilon is None else epsilon, steps=steps, seed=seed)

@@ -1,0 +1,62 @@
+"""An evaluation as a table for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from honeykeras.evaluation import DetectionRates, Evaluation, Proportion
+
+
+def show(evaluation: Evaluation, console: Console | None = None) -> None:
+    """Prints an evaluation beside its controls, and what they say of it in one sentence.
+
+    The controls: detectors for keys that were not planted, and the model trained without a honeypot.
+    """
+    console = console or Console()
+    detection, viability = evaluation.detection, evaluation.viability
+    arms = (detection.rates, detection.wrong_key, detection.no_honeypot)
+    table = Table(title="In percent, with 95 % intervals", title_justify="left")
+    for heading in ("", "honeypot", "wrong key", "no honeypot"):
+        table.add_column(heading, justify="right" if heading else "left")
+    accuracy, baseline_accuracy = viability.clean_accuracy, viability.baseline_clean_accuracy
+    table.add_row(f"clean accuracy, {accuracy.n} images", _share(accuracy), "", _share(baseline_accuracy))
+    for name, found in evaluation.reconstruction.items():
+        attacks = [arm.attacks[name] for arm in arms]
+        succeeded, _, succeeded_on_baseline = (attack.attack_success for attack in attacks)
+        table.add_section()
+        table.add_row(f"{name}: images attacked", str(succeeded.n), "", str(succeeded_on_baseline.n))
+        table.add_row("  fooled the model", _share(succeeded), "", _share(succeeded_on_baseline))
+        table.add_row("  of these, detected (TPR)", *(_share(attack.true_positives) for attack in attacks))
+        cosines = (found.cosine_similarity, found.wrong_key, found.no_honeypot)
+        table.add_row("  watermark similarity", *(f"{cosine.value:.3f}" for cosine in cosines))
+    table.add_section()
+    table.add_row("all attacks, detected (TPR)", *(_share(arm.true_positives) for arm in arms))
+    table.add_row(
+        f"clean images flagged (FPR), of {arms[0].false_positives.n}", *(_share(arm.false_positives) for arm in arms)
+    )
+    table.add_row("balanced accuracy", *(_balanced(arm) for arm in arms))
+    console.print(table)
+    console.print(conclusion(evaluation), highlight=False)
+
+
+def conclusion(evaluation: Evaluation) -> str:
+    """What the controls say of the detection, in one sentence."""
+    if evaluation.detection.exceeds_controls:
+        return "Detection lies above both controls (wrong key, no honeypot), intervals apart: a honeypot effect."
+    return (
+        "Detection does not stand out from its controls: with a wrong key, or without a honeypot, it is as good. "
+        "No honeypot effect is shown."
+    )
+
+
+def _share(proportion: Proportion) -> str:
+    return _percent(proportion.value, proportion.interval)
+
+
+def _balanced(rates: DetectionRates) -> str:
+    return _percent(rates.balanced_accuracy.value, rates.balanced_accuracy.interval)
+
+
+def _percent(value: float, interval: tuple[float, float]) -> str:
+    return f"{value * 100:.1f} ({interval[0] * 100:.0f}-{interval[1] * 100:.0f})"

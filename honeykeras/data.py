@@ -1,0 +1,144 @@
+"""Data sets, scaled, quantised and split into parts that share no image."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from honeykeras.attacks import quantize
+from honeykeras.errors import DatasetError, InvalidArgumentError
+from honeykeras.keys import WatermarkKey
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images and their labels.
+
+    Attributes:
+        x: Shape `(n, height, width, channels)`, float32 in [0, 1], on the 256 levels of an image file.
+        y: Class indices, shape `(n,)`, int64.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def dataset(self) -> tf.data.Dataset:
+        """The split as a data set of `(image, label)`, in order."""
+        return tf.data.Dataset.from_tensor_slices((self.x, self.y))
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A data set for training, attacking and judging, in four disjoint parts.
+
+    Attributes:
+        name: What the data set is called.
+        num_classes: Number of classes.
+        epsilon: The radius of the L-infinity ball that attacks on it customarily use, in input units.
+        train: What the classifier is trained on.
+        detector: What the detector is trained on.
+        calibration: Clean images that the detector's threshold is set on.
+        test: What everything is judged on.
+    """
+
+    name: str
+    num_classes: int
+    epsilon: float
+    train: Split
+    detector: Split
+    calibration: Split
+    test: Split
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one image."""
+        return self.train.x.shape[1:]
+
+    def check_key(self, key: WatermarkKey) -> None:
+        """Raises `InvalidArgumentError` unless `key` is for images and classes such as these."""
+        if (key.input_shape, key.num_classes) != (self.input_shape, self.num_classes):
+            raise InvalidArgumentError(
+                f"The key must be for inputs of shape {self.input_shape} and {self.num_classes} classes, as "
+                f"{self.name} has. Received: {key}."
+            )
+
+
+def load(name: str, *, seed: int = 0) -> Data:
+    """Loads a data set.
+
+    `"digits"` ships with scikit-learn; `"mnist"` and `"cifar10"` come through tensorflow-datasets, which
+    downloads them if they are not prepared yet (its `TFDS_DATA_DIR` says where).
+
+    Args:
+        name: One of `names()`.
+        seed: Decides which images go to which part. The test part of MNIST and CIFAR-10 is always theirs.
+
+    Returns:
+        The data set, split.
+
+    Raises:
+        InvalidArgumentError: If there is no such data set.
+        DatasetError: If it cannot be loaded.
+    """
+    if name not in _LOADERS:
+        raise InvalidArgumentError(f"`dataset` must be one of {names()}. Received: dataset={name!r}.")
+    return _LOADERS[name](seed)
+
+
+def names() -> list[str]:
+    """The names of the data sets that there are."""
+    return list(_LOADERS)
+
+
+def _digits(seed: int) -> Data:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    x = quantize((images / 16).reshape(-1, 8, 8, 1))
+    parts = _divide(Split(x, labels.astype(np.int64)), (300, 300, 397), seed)
+    return Data("digits", 10, 0.3, *parts)
+
+
+def _from_tfds(name: str, num_classes: int, epsilon: float) -> Callable[[int], Data]:
+    def load_parts(seed: int) -> Data:
+        train, detector, calibration = _divide(_tfds_split(name, "train"), (2000, 5000), seed)
+        return Data(name, num_classes, epsilon, train, detector, calibration, _tfds_split(name, "test"))
+
+    return load_parts
+
+
+def _tfds_split(name: str, part: str) -> Split:
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    try:
+        images, labels = tfds.as_numpy(tfds.load(name, split=part, as_supervised=True, batch_size=-1))
+    except Exception as error:  # tensorflow-datasets raises whatever its storage and its downloader do.
+        raise DatasetError(
+            f"tensorflow-datasets cannot load {name!r}: {str(error).strip().splitlines()[0]} "
+            "Set TFDS_DATA_DIR to a folder where it is prepared, or make sure that it can be downloaded."
+        ) from error
+    return Split(quantize(images / np.float32(255)), labels.astype(np.int64))
+
+
+def _divide(split: Split, sizes: tuple[int, ...], seed: int) -> list[Split]:
+    """Cuts off parts of the given sizes at random; the first of the result is what remains."""
+    order = np.random.default_rng(seed).permutation(len(split))
+    ends = len(split) - np.cumsum((0, *sizes[::-1]))[::-1]
+    bounds = [0, *ends]
+    parts = [order[start:end] for start, end in itertools.pairwise(bounds)]
+    return [Split(split.x[part], split.y[part]) for part in parts]
+
+
+_LOADERS: dict[str, Callable[[int], Data]] = {
+    "digits": _digits,
+    "mnist": _from_tfds("mnist", 10, 0.3),
+    "cifar10": _from_tfds("cifar10", 10, 8 / 255),
+}

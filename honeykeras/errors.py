@@ -1,0 +1,67 @@
+"""The errors of honeykeras.
+
+Every error that the library raises on purpose is one of these::
+
+    HoneyKerasError
+    ├── InvalidArgumentError (ValueError)      an argument or a data set breaks a stated rule
+    ├── KeyFileError                           a key file cannot be used: altered, truncated, exposed
+    │   └── PassphraseError                    its passphrase is missing or wrong
+    ├── ModelError (ValueError)                a model cannot be read, or does not fit key or data
+    ├── DatasetError                           a named data set cannot be loaded
+    ├── StorageError (OSError)                 a file or folder cannot be read or written
+    ├── SecretSerializationError (TypeError)   something that holds a secret was to be serialized
+    └── MissingDependencyError (ImportError)   an optional package is needed
+
+A message says what must hold, what was received and, where it is not plain, what to do. No message ever
+carries key material, positions or pattern values.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DatasetError",
+    "HoneyKerasError",
+    "InvalidArgumentError",
+    "KeyFileError",
+    "MissingDependencyError",
+    "ModelError",
+    "PassphraseError",
+    "SecretSerializationError",
+    "StorageError",
+]
+
+
+class HoneyKerasError(Exception):
+    """Root of all errors that honeykeras raises on purpose."""
+
+
+class InvalidArgumentError(HoneyKerasError, ValueError):
+    """An argument, or the content of a data set, breaks a rule that the message states."""
+
+
+class KeyFileError(HoneyKerasError):
+    """A key file cannot be used: unreadable, exposed to others, altered, truncated or too new."""
+
+
+class PassphraseError(KeyFileError):
+    """The passphrase of a key file is missing or wrong."""
+
+
+class ModelError(HoneyKerasError, ValueError):
+    """A model cannot be read, or does not fit the key or the data it is used with."""
+
+
+class DatasetError(HoneyKerasError):
+    """A named data set cannot be loaded."""
+
+
+class StorageError(HoneyKerasError, OSError):
+    """A file or folder cannot be read or written. What was there before is still there, intact."""
+
+
+class SecretSerializationError(HoneyKerasError, TypeError):
+    """An object that holds a secret was to be pickled, or saved in the clear."""
+
+
+class MissingDependencyError(HoneyKerasError, ImportError):
+    """A feature needs a package that is not installed."""

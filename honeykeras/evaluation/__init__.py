@@ -1,0 +1,26 @@
+"""Judging a honeypot: what it costs, what attacks reconstruct, what is detected, and the controls."""
+
+from honeykeras.evaluation.pipeline import Crafted, craft, evaluate
+from honeykeras.evaluation.results import (
+    AttackDetection,
+    Detection,
+    DetectionRates,
+    Evaluation,
+    Reconstruction,
+    Viability,
+)
+from honeykeras.evaluation.statistics import Estimate, Proportion
+
+__all__ = [
+    "AttackDetection",
+    "Crafted",
+    "Detection",
+    "DetectionRates",
+    "Estimate",
+    "Evaluation",
+    "Proportion",
+    "Reconstruction",
+    "Viability",
+    "craft",
+    "evaluate",
+]

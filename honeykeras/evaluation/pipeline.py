@@ -1,0 +1,206 @@
+"""`evaluate`: what a honeypot costs, what attacks reconstruct, what a detector catches, and the controls."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+
+from honeykeras import _checks
+from honeykeras.attacks import Attack, quantize
+from honeykeras.data import Data, Split
+from honeykeras.detection import Detector
+from honeykeras.errors import InvalidArgumentError, ModelError
+from honeykeras.evaluation.results import (
+    AttackDetection,
+    Detection,
+    DetectionRates,
+    Evaluation,
+    Reconstruction,
+    Viability,
+)
+from honeykeras.evaluation.statistics import Proportion, mean
+from honeykeras.keys import WatermarkKey
+from honeykeras.outputs import predict_labels
+from honeykeras.watermark import Watermark
+
+WRONG_KEYS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Crafted:
+    """Images that a model got right, and what an attack made of them, quantised to 8 bits.
+
+    Attributes:
+        x: The images, shape `(n, ...)`, float32.
+        x_adv: The same after the attack, float32.
+        y: Their labels, shape `(n,)`, int64.
+        success: Whether the model gets the quantised adversarial image wrong, shape `(n,)`, bool.
+    """
+
+    x: np.ndarray
+    x_adv: np.ndarray
+    y: np.ndarray
+    success: np.ndarray
+
+    @property
+    def successful(self) -> np.ndarray:
+        """The adversarial images that fooled the model."""
+        return self.x_adv[self.success]
+
+    @property
+    def delta(self) -> np.ndarray:
+        """What the attack added to those."""
+        return self.successful - self.x[self.success]
+
+
+def craft(model: keras.Model, attack: Attack, split: Split, limit: int, *, verbose: int = 0) -> Crafted:
+    """Attacks the images that the model gets right.
+
+    Args:
+        model: The classifier.
+        attack: The attack.
+        split: Images and labels.
+        limit: How many images to attack, at most; the first ones are taken.
+        verbose: 1 shows a progress bar, 0 nothing.
+
+    Returns:
+        The images and what became of them, quantised and judged again.
+
+    Raises:
+        ModelError: If the model gets no image right, or cannot take them.
+    """
+    limit = _checks.positive_int("limit", limit)
+    x = quantize(_checks.inputs("x", split.x, None, attack.input_range), attack.input_range)
+    right = np.flatnonzero(predict_labels(model, x) == split.y)[:limit]
+    if not len(right):
+        raise ModelError(f"The model must get some images right to be attacked. Received: none right of {len(x)}.")
+    x, y = x[right], split.y[right]
+    x_adv = quantize(attack.generate(model, x, y, verbose=verbose), attack.input_range)
+    return Crafted(x, x_adv, y, predict_labels(model, x_adv) != y)
+
+
+def evaluate(
+    model: keras.Model,
+    key: WatermarkKey,
+    data: Data,
+    *,
+    baseline: keras.Model,
+    attacks: Sequence[Attack],
+    max_fpr: float = 0.05,
+    samples: int = 500,
+    verbose: int = 0,
+) -> Evaluation:
+    """Judges a honeypot, with its controls.
+
+    The same pipeline runs three times: with the key on the model, with eight wrong keys on the model, and with
+    the key on a model without a honeypot. Each time a detector is fitted on attacked images of
+    `data.detector`, calibrated on the clean images of `data.calibration`, and judged on `data.test`. Only
+    images that the model gets right are attacked, adversarial images are quantised to 8 bits, and only those
+    that still fool the model then count.
+
+    Args:
+        model: The classifier with the honeypot.
+        key: The key that it was trained with.
+        data: The data set, in its disjoint parts.
+        baseline: A classifier of the same kind, trained as long on the same data, without a honeypot.
+        attacks: Which attacks to judge; no two of one name.
+        max_fpr: The false positive rate that thresholds are calibrated to, in (0, 1).
+        samples: How many images of a part each attack is run on, at most.
+        verbose: 1 shows progress bars, 0 nothing.
+
+    Returns:
+        The figures, with sample sizes and intervals.
+
+    Raises:
+        InvalidArgumentError: If an argument breaks a rule, key and data do not fit, or an attack never succeeds.
+        ModelError: If a model does not fit the data, or gets none of it right.
+    """
+    attack_by_name = {attack.name: attack for attack in attacks}
+    if not attacks or len(attack_by_name) != len(attacks):
+        raise InvalidArgumentError(
+            f"`attacks` must hold at least one attack, and none twice. Received: {list(attacks)}."
+        )
+    data.check_key(key)
+    honey = _Arena(model, data, attack_by_name, samples, verbose)
+    plain = _Arena(baseline, data, attack_by_name, samples, verbose)
+    decoys = [key.decoy(index) for index in range(WRONG_KEYS)]
+    wrong_keys = tuple(honey.detect(decoy, max_fpr) for decoy in decoys)
+    return Evaluation(
+        key_id=key.key_id,
+        viability=Viability(honey.clean_accuracy, plain.clean_accuracy),
+        reconstruction={
+            name: _reconstruction(key, decoys, honey.test[name], plain.test[name]) for name in attack_by_name
+        },
+        detection=Detection(
+            max_fpr=max_fpr,
+            rates=honey.detect(key, max_fpr),
+            wrong_key=_average(wrong_keys),
+            wrong_keys=wrong_keys,
+            no_honeypot=plain.detect(key, max_fpr),
+        ),
+    )
+
+
+class _Arena:
+    """One model, attacked on both parts."""
+
+    def __init__(
+        self, model: keras.Model, data: Data, attacks: Mapping[str, Attack], samples: int, verbose: int
+    ) -> None:
+        self._data = data
+        self.clean_accuracy = Proportion.of(predict_labels(model, data.test.x) == data.test.y)
+        self._fit = {
+            name: craft(model, attack, data.detector, samples, verbose=verbose) for name, attack in attacks.items()
+        }
+        self.test = {
+            name: craft(model, attack, data.test, samples, verbose=verbose) for name, attack in attacks.items()
+        }
+        for name, crafted in [*self._fit.items(), *self.test.items()]:
+            if not crafted.success.any():
+                raise InvalidArgumentError(
+                    f"The attack {name!r} must succeed at least once. Received: none of {len(crafted.x)} images fooled "
+                    "the model. Use a stronger attack, for example a larger `epsilon`."
+                )
+
+    def detect(self, key: WatermarkKey, max_fpr: float) -> DetectionRates:
+        """Fits, calibrates and judges a detector for `key`."""
+        detector = Detector(key)
+        clean = np.concatenate([crafted.x for crafted in self._fit.values()])
+        adversarial = np.concatenate([crafted.successful for crafted in self._fit.values()])
+        detector.fit(clean, adversarial).calibrate(self._data.calibration.x, max_fpr)
+        return DetectionRates(
+            false_positives=Proportion.of(detector.flag(self._data.test.x)),
+            attacks={
+                name: AttackDetection(Proportion.of(detector.flag(crafted.successful)), Proportion.of(crafted.success))
+                for name, crafted in self.test.items()
+            },
+        )
+
+
+def _reconstruction(
+    key: WatermarkKey, decoys: Sequence[WatermarkKey], honey: Crafted, plain: Crafted
+) -> Reconstruction:
+    def cosines(of: WatermarkKey, crafted: Crafted) -> np.ndarray:
+        return Watermark(of).cosine_similarity(crafted.delta).numpy()
+
+    # Averaged over the keys image by image: the images are what is sampled.
+    wrong = np.mean([cosines(decoy, honey) for decoy in decoys], axis=0)
+    return Reconstruction(mean(cosines(key, honey)), mean(wrong), mean(cosines(key, plain)), int(honey.success.sum()))
+
+
+def _average(rates: Sequence[DetectionRates]) -> DetectionRates:
+    """The mean of rates over the same samples; the sample size stays that of one."""
+
+    def average(proportions: Sequence[Proportion]) -> Proportion:
+        return Proportion(float(np.mean([proportion.count for proportion in proportions])), proportions[0].n)
+
+    return DetectionRates(
+        false_positives=average([rate.false_positives for rate in rates]),
+        attacks={
+            name: AttackDetection(average([rate.attacks[name].true_positives for rate in rates]), attack.attack_success)
+            for name, attack in rates[0].attacks.items()
+        },
+    )

@@ -1,0 +1,121 @@
+"""What an evaluation finds, with sample sizes, intervals and controls."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from honeykeras.evaluation.statistics import Estimate, Proportion, balanced_accuracy
+
+
+@dataclasses.dataclass(frozen=True)
+class Viability:
+    """What the honeypot costs: accuracy on clean test images, with it and without.
+
+    Attributes:
+        clean_accuracy: Of the model with the honeypot.
+        baseline_clean_accuracy: Of the model trained as long without one.
+    """
+
+    clean_accuracy: Proportion
+    baseline_clean_accuracy: Proportion
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstruction:
+    """How much of the watermark an attack draws: mean cosine of watermark and perturbation.
+
+    Attributes:
+        cosine_similarity: On the model with the honeypot, with its key.
+        wrong_key: Control: the same perturbations against keys that were not planted.
+        no_honeypot: Control: perturbations made on the model without a honeypot, against the key.
+        n: How many successful adversarial images `cosine_similarity` and `wrong_key` are means over.
+    """
+
+    cosine_similarity: Estimate
+    wrong_key: Estimate
+    no_honeypot: Estimate
+    n: int
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackDetection:
+    """One attack under one detector.
+
+    Attributes:
+        true_positives: Flagged, of the successful adversarial images.
+        attack_success: Successful, of the attacked images.
+    """
+
+    true_positives: Proportion
+    attack_success: Proportion
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionRates:
+    """All attacks under one detector.
+
+    Attributes:
+        false_positives: Flagged, of the clean test images.
+        attacks: By attack.
+    """
+
+    false_positives: Proportion
+    attacks: Mapping[str, AttackDetection]
+
+    @property
+    def true_positives(self) -> Proportion:
+        """Flagged, of the successful adversarial images of all attacks together."""
+        rates = [attack.true_positives for attack in self.attacks.values()]
+        return Proportion(sum(rate.count for rate in rates), sum(rate.n for rate in rates))
+
+    @property
+    def balanced_accuracy(self) -> Estimate:
+        """Mean of true positive and true negative rate."""
+        return balanced_accuracy(self.true_positives, self.false_positives)
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection:
+    """How well a detector does, and how well it does without what it claims to rest on.
+
+    Attributes:
+        max_fpr: The false positive rate that thresholds were calibrated to.
+        rates: With the key, on the model with the honeypot.
+        wrong_key: Control: the same, for detectors built on keys that were not planted, on average.
+        wrong_keys: The same, key by key.
+        no_honeypot: Control: the same, with the key, on the model without a honeypot.
+    """
+
+    max_fpr: float
+    rates: DetectionRates
+    wrong_key: DetectionRates
+    wrong_keys: tuple[DetectionRates, ...]
+    no_honeypot: DetectionRates
+
+    @property
+    def exceeds_controls(self) -> bool:
+        """Whether the true positive rate lies above those of both controls, intervals apart.
+
+        If not, what is detected is not owed to the honeypot.
+        """
+        low, _ = self.rates.true_positives.interval
+        controls = (self.wrong_key, self.no_honeypot)
+        return all(low > control.true_positives.interval[1] for control in controls)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """All that `evaluate` finds.
+
+    Attributes:
+        key_id: The key's public name.
+        viability: What the honeypot costs.
+        reconstruction: How much of the watermark attacks draw, by attack.
+        detection: How well attacks are detected.
+    """
+
+    key_id: str
+    viability: Viability
+    reconstruction: Mapping[str, Reconstruction]
+    detection: Detection

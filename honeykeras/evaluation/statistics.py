@@ -1,0 +1,74 @@
+"""Shares and their intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Proportion:
+    """How many of how many, with a Wilson score interval at 95 %.
+
+    Attributes:
+        count: How many. Need not be whole where it is a mean of counts over the same samples.
+        n: Of how many.
+    """
+
+    count: float
+    n: int
+
+    @classmethod
+    def of(cls, hits: np.ndarray) -> Proportion:
+        """The share of true values in a boolean array."""
+        return cls(float(np.sum(hits)), len(hits))
+
+    @property
+    def value(self) -> float:
+        """The share, in [0, 1]; NaN of nothing."""
+        return self.count / self.n if self.n else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end, in [0, 1]."""
+        if not self.n:
+            return 0.0, 1.0
+        interval = stats.binomtest(round(self.count), self.n).proportion_ci(CONFIDENCE, method="wilson")
+        return float(interval.low), float(interval.high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A figure and its interval at 95 %."""
+
+    value: float
+    interval: tuple[float, float]
+
+
+def mean(values: np.ndarray) -> Estimate:
+    """The mean of independent values, with Student's interval."""
+    values = np.asarray(values, np.float64)
+    value = float(np.mean(values)) if len(values) else math.nan
+    if len(values) < 2:
+        return Estimate(value, (math.nan, math.nan))
+    half = float(stats.sem(values) * stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    return Estimate(value, (value - half, value + half))
+
+
+def balanced_accuracy(true_positives: Proportion, false_positives: Proportion) -> Estimate:
+    """The mean of true positive and true negative rate, with Newcombe's hybrid interval.
+
+    It is what the paper's Table I calls accuracy. Newcombe 1998, Interval estimation for the difference between
+    independent proportions, method 10: each Wilson limit's distance from its share, combined in squares.
+    """
+    tpr, fpr = true_positives.value, false_positives.value
+    (tpr_low, tpr_high), (fpr_low, fpr_high) = true_positives.interval, false_positives.interval
+    difference = tpr - fpr
+    low = difference - math.hypot(tpr - tpr_low, fpr_high - fpr)
+    high = difference + math.hypot(tpr_high - tpr, fpr - fpr_low)
+    return Estimate((1 + difference) / 2, ((1 + low) / 2, (1 + high) / 2))

@@ -1,0 +1,107 @@
+"""`Honeypot`: a key, a recipe, and where its planting stands."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import tensorflow as tf
+
+from honeykeras import poisoning, recipes
+from honeykeras.errors import InvalidArgumentError, SecretSerializationError
+from honeykeras.keys import WatermarkKey
+from honeykeras.recipes import Recipe
+from honeykeras.watermark import Watermark
+
+
+class Honeypot:
+    """What turns an ordinary training run into the planting of a watermark.
+
+    It offers the `tf.data` transform (`poison`) and keeps the state that `HoneyCallback` moves from epoch to
+    epoch.
+
+    Example:
+
+    ```python
+    honey = hk.Honeypot(key, recipe="paper")
+    model.fit(train.apply(honey.poison).batch(128), epochs=5, callbacks=[hk.HoneyCallback(honey)])
+    ```
+
+    Attributes:
+        key: The secret.
+        recipe: How it is planted.
+        watermark: The watermark that the key draws.
+        applied: Whether any data set was poisoned yet.
+    """
+
+    def __init__(self, key: WatermarkKey, recipe: str | Recipe) -> None:
+        """Makes a honeypot.
+
+        Args:
+            key: The secret.
+            recipe: How to plant: a `Recipe` or the name of one. There is no default yet: the one recipe that
+                ships, `"paper"`, reproduces the paper and does not outdo its controls.
+
+        Raises:
+            InvalidArgumentError: If there is no such recipe, or its amplitude exceeds the key's input range.
+        """
+        self.key = key
+        self.recipe = recipes.get(recipe)
+        low, high = key.input_range
+        if self.recipe.max_amplitude > high - low:
+            raise InvalidArgumentError(
+                f"`amplitude` must be at most the width of the input range, {high - low:g}. "
+                f"Received: amplitude={self.recipe.max_amplitude:g}."
+            )
+        self.watermark = Watermark(key)
+        self.applied = False
+        self.state = poisoning.PlantingState()
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """States which epoch is next, so that its draws and the recipe's settings for it are used.
+
+        `HoneyCallback` calls this at the beginning of each epoch. Passes over a poisoned data set that begin
+        after it draw afresh one by one, and draw the same again after the same call.
+
+        Args:
+            epoch: The epoch, from 0.
+        """
+        self.state.set_epoch(epoch, **self.recipe.at(epoch))
+
+    def poison(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """The transform for `dataset.apply`: watermarks a share of the samples and changes their labels.
+
+        Abdou et al. 2021, HoneyModels, section III-C.2. In each pass a share `poison_rate` of the samples gets
+        the watermark and the label of another class, drawn at random. Every class gives equally many: the
+        counts differ by at most one, whatever the balance and the order of the classes. Where a class is too
+        small for that, all give fewer, so that each keeps at least half of its samples clean (or the share
+        `1 - poison_rate`, if that is less); a warning says how many that makes.
+
+        The data set is read through once at this call, to count its classes and check its values. Put `cache`
+        before the transform, and `shuffle`, `batch` and `repeat` where they always are, `repeat` after it.
+
+        Args:
+            dataset: Elements `(x, y)` or `(x, y, ...)`, batched or not: `x` floating point, `(*input_shape)` or
+                `(batch, *input_shape)`, in the key's input range; `y` class indices or one-hot rows. What
+                follows, such as sample weights, passes through.
+
+        Returns:
+            A data set of the same structure, order and cardinality.
+
+        Raises:
+            InvalidArgumentError: If the elements are not of that form, labels or values are out of range, or
+                the data set is empty or endless.
+        """
+        poisoned = poisoning.poison(
+            dataset, self.watermark, self.key.num_classes, self.key.draw_seed("labels"), self.state, self.recipe
+        )
+        self.applied = True
+        return poisoned
+
+    def __repr__(self) -> str:
+        return f"Honeypot(key_id={self.key.key_id!r}, recipe={self.recipe.name!r})"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise SecretSerializationError(
+            "A Honeypot cannot be pickled or copied. Build it from its key where it is needed."
+        )

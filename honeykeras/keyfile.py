@@ -1,0 +1,177 @@
+"""The key file: a public header and a secret, readable by its owner alone.
+
+The file is JSON: `format`, `version`, the header's own fields, `protection` and `secret`. Without a passphrase
+the secret stands in hexadecimal beside a checksum over the whole file. Under a passphrase it is encrypted with
+ChaCha20-Poly1305 (RFC 8439) under a key that Scrypt (RFC 7914) makes of it, and everything else in the file is
+authenticated with it. Both ways, a file that was truncated or altered does not load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from honeykeras._files import PathLike, describe, write_atomic
+from honeykeras.errors import InvalidArgumentError, KeyFileError, PassphraseError, StorageError
+
+FORMAT = "honeykeras-key"
+VERSION = 1
+
+_MAX_FILE_BYTES = 65_536
+_SCRYPT = {"n": 2**17, "r": 8, "p": 1}
+# What a file may ask of whoever opens it: at most 1 GiB of memory, so that a planted file cannot exhaust it.
+_SCRYPT_BOUNDS = {"n": (2**14, 2**20), "r": (8, 8), "p": (1, 4)}
+
+
+def write(
+    path: PathLike, header: Mapping[str, Any], secret: bytes, passphrase: str | None, *, overwrite: bool = False
+) -> None:
+    """Writes a key file, mode 0600, atomically.
+
+    Args:
+        path: The file to write.
+        header: Public fields, plain JSON data.
+        secret: What the file is there to keep.
+        passphrase: Encrypts the secret if given; must not be empty.
+        overwrite: Whether a file already at `path` may be replaced.
+
+    Raises:
+        InvalidArgumentError: If the passphrase is empty.
+        StorageError: If there is a file at `path` already, or the disk refuses.
+    """
+    document: dict[str, Any] = {"format": FORMAT, "version": VERSION, **header}
+    if passphrase is None:
+        document["protection"] = {"kind": "none"}
+        document["secret"] = secret.hex()
+        document["checksum"] = _checksum(document)
+    else:
+        if not passphrase:
+            raise InvalidArgumentError("`passphrase` must not be empty. Leave it out to write an unencrypted file.")
+        salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
+        document["protection"] = {"kind": "passphrase", **_SCRYPT, "salt": salt.hex(), "nonce": nonce.hex()}
+        cipher = ChaCha20Poly1305(_stretch(passphrase, salt, _SCRYPT))
+        document["secret"] = cipher.encrypt(nonce, secret, canonical_json(document)).hex()
+    content = json.dumps(document, indent=2).encode() + b"\n"
+    write_atomic(path, content, mode=0o600, overwrite=overwrite)
+
+
+def read(path: PathLike, passphrase: str | None) -> tuple[dict[str, Any], bytes]:
+    """Reads a key file.
+
+    Args:
+        path: The file to read.
+        passphrase: Needed if, and only if, the file is encrypted.
+
+    Returns:
+        The header's fields and the secret, as they were given to `write`.
+
+    Raises:
+        StorageError: If there is no such file, or it cannot be read.
+        KeyFileError: If others can read the file, or it is truncated, altered or of another version.
+        PassphraseError: If the passphrase is missing, wrong or not needed.
+    """
+    document = _parse(path, _read_private(path))
+    protection, secret = document.pop("protection"), document.pop("secret")
+    if protection == {"kind": "none"}:
+        checksum = document.pop("checksum", None)
+        if checksum != _checksum({**document, "protection": protection, "secret": secret}):
+            raise _altered(path)
+        if passphrase is not None:
+            raise PassphraseError(f"{path} has no passphrase, but one was given. Leave it out.")
+        opened = _unhex(path, secret)
+    else:
+        opened = _decrypt(path, document, protection, secret, passphrase)
+    del document["format"], document["version"]
+    return document, opened
+
+
+def _read_private(path: PathLike) -> bytes:
+    try:
+        # Asked of the open file, so that nobody can put another one in its place in between. Non-blocking: a
+        # named pipe must not hang the reader.
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise KeyFileError(f"{path} must be a regular file.")
+            if os.name == "posix" and status.st_mode & 0o077:
+                raise KeyFileError(
+                    f"{path} must be readable by its owner alone. Received: mode {stat.S_IMODE(status.st_mode):04o}. "
+                    f"Run `chmod 600 {path}`, and replace the key if others may have read it."
+                )
+            return file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise StorageError(f"Cannot read the key file {path}: {describe(error)}.") from None
+
+
+def _parse(path: PathLike, content: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(content.decode()) if len(content) <= _MAX_FILE_BYTES else None
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise KeyFileError(f"{path} is not a honeykeras key file, or it is truncated or altered.")
+    if document.get("version") != VERSION:
+        raise KeyFileError(
+            f"{path} must be a key file of version {VERSION}. Received: version={document.get('version')!r}. "
+            "A newer honeykeras may be needed."
+        )
+    if not isinstance(document.get("protection"), dict) or not isinstance(document.get("secret"), str):
+        raise _altered(path)
+    return document
+
+
+def _decrypt(
+    path: PathLike, document: Mapping[str, Any], protection: Mapping[str, Any], secret: str, passphrase: str | None
+) -> bytes:
+    if set(protection) != {"kind", "salt", "nonce", *_SCRYPT} or protection["kind"] != "passphrase":
+        raise _altered(path)
+    for name, (low, high) in _SCRYPT_BOUNDS.items():
+        value = protection[name]
+        if type(value) is not int or not low <= value <= high or value & (value - 1):
+            raise KeyFileError(
+                f"{path} must ask for a Scrypt `{name}` that is a power of two in [{low}, {high}]. Received: {value!r}."
+            )
+    if passphrase is None:
+        raise PassphraseError(f"{path} is protected by a passphrase. Give it to open the file.")
+    salt, nonce = _unhex(path, protection["salt"]), _unhex(path, protection["nonce"])
+    if len(nonce) != 12:
+        raise _altered(path)
+    cipher = ChaCha20Poly1305(_stretch(passphrase, salt, protection))
+    try:
+        return cipher.decrypt(nonce, _unhex(path, secret), canonical_json({**document, "protection": protection}))
+    except InvalidTag:
+        raise PassphraseError(f"The passphrase for {path} is wrong, or the file was altered.") from None
+
+
+def _stretch(passphrase: str, salt: bytes, cost: Mapping[str, Any]) -> bytes:
+    return Scrypt(salt=salt, length=32, n=cost["n"], r=cost["r"], p=cost["p"]).derive(passphrase.encode())
+
+
+def _unhex(path: PathLike, text: Any) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except (TypeError, ValueError):
+        raise _altered(path) from None
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    # Against accidents only: whoever can write an unencrypted file can also write its checksum.
+    return hashlib.sha256(canonical_json(document)).hexdigest()
+
+
+def canonical_json(document: Mapping[str, Any]) -> bytes:
+    """JSON in the one form that checksums and derivations are made over."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _altered(path: PathLike) -> KeyFileError:
+    return KeyFileError(f"{path} is truncated or was altered. Restore it from a backup.")

@@ -1,0 +1,234 @@
+"""`WatermarkKey`: the one holder of secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import operator
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from honeykeras import _checks, keyfile, patterns
+from honeykeras._files import PathLike
+from honeykeras.errors import InvalidArgumentError, KeyFileError, SecretSerializationError
+
+MASTER_BYTES = 32
+# Part of every derivation. It changes only together with what is derived, and then the key file's version does.
+_SCHEME = b"honeykeras/v1/"
+
+
+class WatermarkKey:
+    """A secret that decides which features of an input carry which watermark.
+
+    A key is 32 bytes from the operating system's CSPRNG and a public description: the inputs it is for and the
+    family of patterns it draws from. Everything secret is derived from the two by HKDF-SHA256 (RFC 5869) under
+    a label that names scheme version and purpose: which features, which pattern, which labels, sealing. Two
+    keys with the same bytes but different descriptions share nothing.
+
+    The key is the only object that holds secrets; everything else holds its `key_id`, or is built from the key
+    at run time. It has no readable `repr`, and refuses to be pickled.
+
+    Example:
+
+    ```python
+    key = hk.WatermarkKey.generate(input_shape=(28, 28, 1), num_classes=10)
+    key.save("watermark.key")
+    key = hk.WatermarkKey.load("watermark.key")
+    ```
+
+    Laws: `WatermarkKey.load(path)` after `key.save(path)` equals `key`, and so do all its derivations.
+    """
+
+    def __init__(
+        self,
+        master: bytes,
+        input_shape: Sequence[int],
+        num_classes: int,
+        *,
+        pattern: patterns.Family | None = None,
+        input_range: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        """Makes a key of given bytes; use `generate` for a new one.
+
+        Args:
+            master: 32 secret bytes.
+            input_shape: Shape of one input, without the batch, for example `(28, 28, 1)` or `(30,)`.
+            num_classes: Number of classes, at least 2.
+            pattern: The family of patterns. Defaults to `Scattered()`, the paper's.
+            input_range: Least and greatest value of an input, `(low, high)`.
+
+        Raises:
+            InvalidArgumentError: If an argument breaks one of these rules.
+        """
+        if not isinstance(master, bytes) or len(master) != MASTER_BYTES:
+            # The value itself must never reach a message.
+            raise InvalidArgumentError(f"`master` must be {MASTER_BYTES} bytes.")
+        self._master = master
+        self.input_shape = _shape(input_shape)
+        self.num_classes = _checks.positive_int("num_classes", num_classes)
+        if self.num_classes < 2:
+            raise InvalidArgumentError(f"`num_classes` must be at least 2. Received: num_classes={num_classes}.")
+        self.pattern = patterns.Scattered() if pattern is None else pattern
+        self.input_range = _checks.input_range(input_range)
+        self.key_id = self.derive("key-id", 8).hex()
+
+    @classmethod
+    def generate(
+        cls,
+        input_shape: Sequence[int],
+        num_classes: int,
+        *,
+        pattern: patterns.Family | None = None,
+        input_range: tuple[float, float] = (0.0, 1.0),
+    ) -> WatermarkKey:
+        """Draws a new key from the operating system's CSPRNG. The arguments are those of the constructor."""
+        master = secrets.token_bytes(MASTER_BYTES)
+        return cls(master, input_shape, num_classes, pattern=pattern, input_range=input_range)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What is public about the key, as plain data.
+
+        Its canonical JSON is part of every derivation, so fields that are added to the format later must be
+        left out here while they have the value that keys of today imply.
+        """
+        return {
+            "input_shape": list(self.input_shape),
+            "num_classes": self.num_classes,
+            "input_range": list(self.input_range),
+            "watermark": patterns.to_config(self.pattern),
+        }
+
+    def derive(self, purpose: str, length: int = 32) -> bytes:
+        """Derives a subkey.
+
+        Args:
+            purpose: What the subkey is for. Different purposes give independent subkeys.
+            length: Number of bytes, at most 8160 (RFC 5869).
+
+        Returns:
+            The subkey: as secret as the key itself.
+        """
+        salt = hashlib.sha256(keyfile.canonical_json(self.description)).digest()
+        hkdf = HKDF(algorithm=hashes.SHA256(), length=length, salt=salt, info=_SCHEME + purpose.encode())
+        return hkdf.derive(self._master)
+
+    def draw_patterns(self) -> np.ndarray:
+        """The key's patterns, shape `(patterns, *input_shape)`, float32 in {-1, 0, +1}: as secret as the key."""
+        return self.pattern.draw(_Stream(self.derive("features")), _Stream(self.derive("pattern")), self.input_shape)
+
+    def draw_seed(self, purpose: str) -> np.ndarray:
+        """A secret seed for TensorFlow's stateless generators, shape `(2,)`, int64."""
+        return np.frombuffer(self.derive(purpose, 16), dtype="<i8").astype(np.int64)
+
+    def decoy(self, index: int) -> WatermarkKey:
+        """A wrong key of the same description, for controls.
+
+        Decoys are derived from the key, so that a control can be repeated, and are independent of it in all
+        that an observer could tell.
+
+        Args:
+            index: Which decoy, from 0.
+        """
+        return WatermarkKey(
+            self.derive(f"decoy/{index}"),
+            self.input_shape,
+            self.num_classes,
+            pattern=self.pattern,
+            input_range=self.input_range,
+        )
+
+    def save(self, path: PathLike, passphrase: str | None = None, *, overwrite: bool = False) -> None:
+        """Writes the key to a file that its owner alone can read (mode 0600), in one atomic step.
+
+        Args:
+            path: The file to write.
+            passphrase: If given, the secret is encrypted under it (Scrypt, ChaCha20-Poly1305).
+            overwrite: Whether a file already at `path` may be replaced.
+
+        Raises:
+            StorageError: If there is a file at `path` already, or the disk refuses. A file that was there
+                before is left intact.
+        """
+        header = {"key_id": self.key_id, **self.description}
+        keyfile.write(path, header, self._master, passphrase, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: PathLike, passphrase: str | None = None) -> WatermarkKey:
+        """Reads a key that `save` wrote.
+
+        Args:
+            path: The file to read.
+            passphrase: Needed if, and only if, the file was saved under one.
+
+        Raises:
+            StorageError: If there is no such file, or it cannot be read.
+            KeyFileError: If others can read the file, or it is truncated, altered or of another version.
+            PassphraseError: If the passphrase is missing or wrong.
+        """
+        header, master = keyfile.read(path, passphrase)
+        try:
+            key = cls._from_header(header, master)
+        except (InvalidArgumentError, KeyError, TypeError) as error:
+            raise KeyFileError(f"{path} is not a key that this version can use: {error}") from None
+        if not hmac.compare_digest(key.key_id, str(header.get("key_id"))):
+            raise KeyFileError(f"{path} was altered: its content does not match its key id. Restore it from a backup.")
+        return key
+
+    @classmethod
+    def _from_header(cls, header: Mapping[str, Any], master: bytes) -> WatermarkKey:
+        fields = set(header) - {"key_id"}
+        key = cls(
+            master,
+            header["input_shape"],
+            header["num_classes"],
+            pattern=patterns.from_config(header["watermark"]),
+            input_range=header["input_range"],
+        )
+        if fields != set(key.description):
+            raise InvalidArgumentError(f"its fields must be {sorted(key.description)}. Received: {sorted(fields)}.")
+        return key
+
+    def __repr__(self) -> str:
+        return f"WatermarkKey(key_id={self.key_id!r}, input_shape={self.input_shape}, num_classes={self.num_classes})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, WatermarkKey):
+            return NotImplemented
+        return hmac.compare_digest(self._master, other._master) and self.description == other.description
+
+    def __hash__(self) -> int:
+        return hash(self.key_id)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise SecretSerializationError("A WatermarkKey cannot be pickled or copied. Use `save` and `load`.")
+
+
+class _Stream:
+    """The ChaCha20 key stream under a subkey: as much secret randomness as a purpose needs."""
+
+    def __init__(self, subkey: bytes) -> None:
+        # A constant nonce is sound here: every subkey makes one stream only.
+        self._encryptor = Cipher(algorithms.ChaCha20(subkey, bytes(16)), mode=None).encryptor()
+
+    def words(self, count: int) -> np.ndarray:
+        return np.frombuffer(self._encryptor.update(bytes(8 * count)), dtype="<u8")
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    try:
+        shape = tuple(operator.index(size) for size in value)
+    except TypeError:
+        shape = ()
+    if not shape or any(size < 1 for size in shape):
+        raise InvalidArgumentError(
+            "`input_shape` must be one or more whole numbers of at least 1, without the batch. "
+            f"Received: input_shape={value!r}."
+        )
+    return shape

@@ -1,0 +1,126 @@
+"""What a labelled data set says of itself, and what one pass over it shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from honeykeras.errors import InvalidArgumentError
+
+_TOLERANCE = 1e-6
+
+
+def check_structure(dataset: tf.data.Dataset, input_shape: tuple[int, ...], num_classes: int) -> bool:
+    """Checks what a data set says of its elements.
+
+    Args:
+        dataset: Elements `(x, y)` or `(x, y, ...)`, batched or not.
+        input_shape: Shape that one `x` must have.
+        num_classes: Width that a one-hot `y` must have.
+
+    Returns:
+        Whether the elements are batches.
+
+    Raises:
+        InvalidArgumentError: If the elements are of another form, or the data set has no end.
+    """
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple) or len(spec) < 2 or not all(isinstance(part, tf.TensorSpec) for part in spec[:2]):
+        raise InvalidArgumentError(
+            "The data set's elements must be tuples (x, y) or (x, y, ...). With tensorflow-datasets, load with "
+            f"`as_supervised=True`. Received: {spec}."
+        )
+    x, y = spec[:2]
+    batched = x.shape.rank == len(input_shape) + 1
+    expected = (None, *input_shape) if batched else input_shape
+    if x.shape.rank is None or not x.shape.is_compatible_with(expected):
+        raise InvalidArgumentError(
+            f"The data set's inputs must have the shape of the key, {input_shape}, batched or not. Received: {x.shape}."
+        )
+    if not x.dtype.is_floating:
+        raise InvalidArgumentError(
+            f"The data set's inputs must be floating point. Received: dtype={x.dtype.name}. "
+            "Scale integer images first, for example `dataset.map(lambda x, y: (x / 255, y))`."
+        )
+    if y.shape.rank is None or y.shape[int(batched) :].as_list() not in ([], [1], [num_classes]):
+        raise InvalidArgumentError(
+            f"The data set's labels must be class indices, or one-hot of width {num_classes}. Received: shape={y.shape}."
+        )
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise InvalidArgumentError("The data set must end. Apply the poisoning first and `repeat()` after it.")
+    return batched
+
+
+def count_classes(batches: tf.data.Dataset, num_classes: int, input_range: tuple[float, float]) -> np.ndarray:
+    """Reads a batched data set once, to count its classes and check its values.
+
+    Args:
+        batches: Elements `(x, y)` or `(x, y, ...)` as `check_structure` allows them.
+        num_classes: How many classes there are.
+        input_range: Least and greatest value that an input may have.
+
+    Returns:
+        Size of each class, shape `(num_classes,)`, int64.
+
+    Raises:
+        InvalidArgumentError: If the data set is empty, or holds a label or a value out of range.
+    """
+    found = batches.map(lambda x, y, *_: _look(x, y, num_classes), num_parallel_calls=tf.data.AUTOTUNE)
+    nothing = {
+        "counts": tf.zeros(num_classes + 2, tf.int64),
+        "least": tf.constant(np.inf, tf.float64),
+        "greatest": tf.constant(-np.inf, tf.float64),
+        "nan": tf.constant(0, tf.int64),
+        "fractional": tf.constant(0, tf.int64),
+    }
+    total = {name: value.numpy() for name, value in found.reduce(nothing, _merge).items()}
+    _, *counts, _ = total["counts"]
+    if not total["counts"].sum():
+        raise InvalidArgumentError("The data set must hold at least one sample. Received: an empty data set.")
+    below, above = total["counts"][[0, -1]]
+    if below or above or total["fractional"]:
+        raise InvalidArgumentError(
+            f"The data set's labels must be whole numbers in [0, {num_classes}), or one-hot rows. "
+            f"Received: {below} below that, {above} above, {total['fractional']} that are not whole."
+        )
+    low, high = input_range
+    if total["nan"] or total["least"] < low - _TOLERANCE or total["greatest"] > high + _TOLERANCE:
+        raise InvalidArgumentError(
+            f"The data set's inputs must lie in the key's input range, [{low:g}, {high:g}]. Received: values from "
+            f"{total['least']:g} to {total['greatest']:g}, and {total['nan']} that are NaN. Scale the data, or make a "
+            "key with its `input_range`."
+        )
+    return np.array(counts, np.int64)
+
+
+def is_one_hot(y: tf.Tensor) -> bool:
+    """Whether a batch of labels has one row for each sample, rather than a class index."""
+    return y.shape.rank == 2 and y.shape[1] != 1
+
+
+def class_index(y: tf.Tensor) -> tf.Tensor:
+    """The class of each of a batch of labels, shape `(batch,)`, int64."""
+    return tf.cast(_class(y), tf.int64)
+
+
+def _class(y: tf.Tensor) -> tf.Tensor:
+    return tf.argmax(y, axis=1) if is_one_hot(y) else tf.reshape(y, [-1])
+
+
+def _look(x: tf.Tensor, y: tf.Tensor, num_classes: int) -> dict[str, tf.Tensor]:
+    index = class_index(y)
+    # Labels out of range are counted at the two ends, so that one pass finds all that is wrong.
+    bins = tf.cast(tf.clip_by_value(index, -1, num_classes) + 1, tf.int32)
+    not_whole = tf.cast(index, tf.float64) != tf.cast(_class(y), tf.float64)
+    return {
+        "counts": tf.math.bincount(bins, minlength=num_classes + 2, dtype=tf.int64),
+        "least": tf.cast(tf.reduce_min(x), tf.float64),
+        "greatest": tf.cast(tf.reduce_max(x), tf.float64),
+        "nan": tf.math.count_nonzero(tf.math.is_nan(x)),
+        "fractional": tf.math.count_nonzero(not_whole),
+    }
+
+
+def _merge(total: dict[str, tf.Tensor], part: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    join = {"least": tf.minimum, "greatest": tf.maximum}
+    return {name: join.get(name, tf.add)(value, part[name]) for name, value in total.items()}

@@ -1,0 +1,71 @@
+"""Training the reference classifier, with a honeypot and without."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+
+from honeykeras import _checks
+from honeykeras.callback import HoneyCallback
+from honeykeras.data import Data
+from honeykeras.honeypot import Honeypot
+from honeykeras.models import small_cnn
+
+_SHUFFLE_BUFFER = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """Two classifiers that differ in the honeypot alone.
+
+    Attributes:
+        model: Trained with the honeypot.
+        baseline: Trained as long on the same data, from the same weights, without it.
+        history: The honeypot's training, epoch by epoch, by metric.
+        baseline_history: The baseline's training, likewise.
+    """
+
+    model: keras.Model
+    baseline: keras.Model
+    history: dict[str, list[float]]
+    baseline_history: dict[str, list[float]]
+
+
+def train(
+    data: Data, honeypot: Honeypot, *, epochs: int, batch_size: int = 128, seed: int = 0, verbose: int = 0
+) -> Trained:
+    """Trains the reference classifier twice: with a honeypot, and without as the control.
+
+    Args:
+        data: The data set; its training part is trained on, some of its detector part is probed.
+        honeypot: What to plant.
+        epochs: How many epochs, each of the two.
+        batch_size: How many images a step.
+        seed: Seed of weights and shuffling.
+        verbose: As for `model.fit`: 0, 1 or 2.
+
+    Returns:
+        The two models and how their training went.
+
+    Raises:
+        InvalidArgumentError: If an argument breaks a rule, or the honeypot's key does not fit the data.
+    """
+    _checks.positive_int("epochs", epochs)
+    batches = (
+        data.train.dataset().shuffle(_SHUFFLE_BUFFER, seed=seed).batch(_checks.positive_int("batch_size", batch_size))
+    )
+    data.check_key(honeypot.key)
+    callback = HoneyCallback(honeypot, probe=(data.detector.x, data.detector.y))
+    trained = {}
+    for name, dataset, callbacks in (
+        ("baseline", batches, []),
+        ("model", batches.apply(honeypot.poison), [callback]),
+    ):
+        keras.utils.set_random_seed(seed)
+        model = small_cnn(data.input_shape, data.num_classes)
+        # Keras would otherwise warn that it cannot shuffle a data set, which is shuffled already.
+        history = model.fit(dataset.prefetch(2), epochs=epochs, callbacks=callbacks, verbose=verbose, shuffle=False)
+        trained[name] = model, history.history
+    (model, history), (baseline, baseline_history) = trained["model"], trained["baseline"]
+    return Trained(model, baseline, history, baseline_history)

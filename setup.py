@@ -1,0 +1,53 @@
+from pathlib import Path
+
+from setuptools import setup
+
+CLI = ["click>=8.1", "rich>=13"]
+
+setup(
+    name="honeykeras",
+    version="0.1.0",
+    description="Turn a Keras classifier into a honeypot for adversaries",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    # `export/` stands at the top level and is imported as `honeykeras.export`.
+    package_dir={"honeykeras": "honeykeras", "honeykeras.export": "export"},
+    packages=[
+        "honeykeras",
+        "honeykeras.attacks",
+        "honeykeras.cli",
+        "honeykeras.detection",
+        "honeykeras.evaluation",
+        "honeykeras.export",
+        "honeykeras.report",
+    ],
+    package_data={"honeykeras": ["py.typed"], "honeykeras.report": ["schema.json"]},
+    install_requires=[
+        "cleverhans>=4.0",
+        "cryptography>=42",
+        "importlib_resources",  # tensorflow-datasets imports it without declaring it
+        "keras>=3.12",
+        "numpy>=1.26",
+        "scikit-learn>=1.5",
+        "scipy>=1.11",
+        "tensorflow>=2.20",
+        "tensorflow-datasets>=4.9.7",
+    ],
+    extras_require={
+        "cli": CLI,
+        "test": [*CLI, "hypothesis>=6.100", "jsonschema>=4.20", "pytest>=8"],
+    },
+    entry_points={"console_scripts": ["honeykeras = honeykeras.__main__:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Security",
+        "Typing :: Typed",
+    ],
+)
