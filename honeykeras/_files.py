@@ -65,7 +65,7 @@ def staged(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]:
         raise
     except OSError as error:
         raise StorageError(
-            f"Cannot write {path}: {describe(error)}. Nothing was changed there. Free some space or choose another place."
+            f"Cannot write {path}: {describe(error)}. Nothing was changed there. Make room or choose another place."
         ) from error
     finally:
         shutil.rmtree(scratch_folder, ignore_errors=True)

@@ -60,7 +60,7 @@ def poison(
     chunks = dataset if batched else dataset.batch(_CHUNK)
     counts = survey.count_classes(chunks, num_classes, watermark.input_range)
     _warn_if_unbalanced(counts, recipe.max_poison_rate)
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    starts = _starts(counts)
 
     def one_pass(plan: tf.Tensor, amplitude: tf.Tensor) -> tf.data.Dataset:
         def step(seen: tf.Tensor, element: Any) -> tuple[tf.Tensor, Any]:
@@ -119,22 +119,26 @@ def draw_plan(counts: np.ndarray, poison_rate: tf.Tensor, num_classes: int, seed
         Shape `(counts.sum(),)`, int64, classes one after the other: zero, or how far to move the label (from 1
         to `num_classes - 1`, cyclically).
     """
-    classes = np.repeat(np.arange(num_classes), counts)
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    size = counts.sum()
+
+    def uniform(purpose: int, count: int) -> tf.Tensor:
+        return tf.random.stateless_uniform([count], tf.random.fold_in(seed, purpose), dtype=tf.float64)
+
     base, extra = quotas(counts, poison_rate)
     # Which classes give one more is drawn, too; classes without samples come last and so never do.
-    lots = tf.random.stateless_uniform([num_classes], tf.random.fold_in(seed, 0), dtype=tf.float64)
-    place = tf.argsort(tf.argsort(lots + (counts == 0)))
+    place = tf.argsort(tf.argsort(uniform(0, num_classes) + (counts == 0)))
     quota = base + tf.cast(tf.cast(place, tf.int64) < extra, tf.int64)
-    # Sorting class + uniform number shuffles within each class; the first of each class are taken.
-    order = tf.argsort(
-        classes + tf.random.stateless_uniform([len(classes)], tf.random.fold_in(seed, 1), dtype=tf.float64)
-    )
-    taken = np.arange(len(classes)) - starts[classes] < tf.gather(quota, classes)
-    shifts = tf.random.stateless_uniform(
-        [len(classes)], tf.random.fold_in(seed, 2), minval=1, maxval=num_classes, dtype=tf.int64
-    )
-    return tf.scatter_nd(order[:, None], tf.where(taken, shifts, 0), [len(classes)])
+    # Sorting by class + uniform number shuffles within each class; the first of each class are taken.
+    classes = tf.repeat(tf.range(num_classes), counts)
+    order = tf.argsort(tf.cast(classes, tf.float64) + uniform(1, size))
+    taken = tf.range(size) - tf.gather(_starts(counts), classes) < tf.gather(quota, classes)
+    shifts = tf.random.stateless_uniform([size], tf.random.fold_in(seed, 2), 1, num_classes, tf.int64)
+    return tf.scatter_nd(order[:, None], tf.where(taken, shifts, 0), [size])
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    """Where each class begins in a plan."""
+    return np.cumsum(counts) - counts
 
 
 def _warn_if_unbalanced(counts: np.ndarray, poison_rate: float) -> None:

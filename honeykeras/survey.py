@@ -44,7 +44,7 @@ def check_structure(dataset: tf.data.Dataset, input_shape: tuple[int, ...], num_
         )
     if y.shape.rank is None or y.shape[int(batched) :].as_list() not in ([], [1], [num_classes]):
         raise InvalidArgumentError(
-            f"The data set's labels must be class indices, or one-hot of width {num_classes}. Received: shape={y.shape}."
+            f"The data set's labels must be class indices or one-hot of width {num_classes}. Received: shape={y.shape}."
         )
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InvalidArgumentError("The data set must end. Apply the poisoning first and `repeat()` after it.")

@@ -1,0 +1,37 @@
+import os
+
+# Before TensorFlow is imported anywhere.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+
+import honeykeras as hk
+
+
+@pytest.fixture
+def key():
+    """A key for small images."""
+    return hk.WatermarkKey(bytes(range(32)), input_shape=(6, 6, 1), num_classes=4)
+
+
+@pytest.fixture
+def images():
+    """Images and labels that the key is for; nothing to learn in them."""
+    rng = np.random.default_rng(0)
+    return rng.random((200, 6, 6, 1), dtype=np.float32), rng.integers(0, 4, 200)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return hk.data.load("digits")
+
+
+@pytest.fixture(scope="session")
+def classifier(digits):
+    """A classifier of digits, trained without a honeypot."""
+    keras.utils.set_random_seed(0)
+    model = hk.models.small_cnn(digits.input_shape, digits.num_classes)
+    model.fit(digits.train.x, digits.train.y, batch_size=64, epochs=10, verbose=0)
+    return model

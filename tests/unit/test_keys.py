@@ -1,0 +1,173 @@
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import honeykeras as hk
+from honeykeras.errors import InvalidArgumentError, SecretSerializationError
+
+MASTER = bytes(range(32))
+
+
+def make(master=MASTER, input_shape=(4, 4, 1), num_classes=10, **kwargs):
+    return hk.WatermarkKey(master, input_shape, num_classes, **kwargs)
+
+
+class TestDerivations:
+    """Pinned: files and models of today must mean the same tomorrow."""
+
+    def test_subkeys(self):
+        key = make()
+        assert key.key_id == "4e3f7bffa159b320"
+        assert key.derive("features").hex() == "631d9fe0c30b0af8618869e42fe31bfeb56e34ee76ad455a8a28b254bf619244"
+        assert key.derive("pattern").hex() == "16ccb1c200cb8318ce43d78b624a659294bf93e726af2b9679d4e1d1e71d00ad"
+        assert key.derive("labels").hex() == "df203beaa13aea36a2872b0a0d1c77a93c24bacabd4dc335f791dcf2f380ceeb"
+        assert key.derive("sealing").hex() == "63e6f7a27daef99e3083ddaf4984249ea7c7d43036ca61599d6a86b055275ff2"
+
+    def test_scattered_pattern(self):
+        assert np.flatnonzero(make().draw_patterns()).tolist() == [1, 5, 9, 13]
+
+    def test_signed_pattern(self):
+        pattern = make(pattern=hk.patterns.Scattered(0.25, signed=True)).draw_patterns()
+        chosen = np.flatnonzero(pattern)
+        assert list(zip(chosen.tolist(), pattern.ravel()[chosen].tolist(), strict=True)) == [
+            (2, -1.0),
+            (7, -1.0),
+            (10, 1.0),
+            (14, 1.0),
+        ]
+
+    def test_seed(self):
+        assert make().draw_seed("labels").tolist() == [3957039689692291295, -6235484316740384862]
+
+    def test_decoy(self):
+        assert make().decoy(0).key_id == "c8487297e986800b"
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            make(bytes(32)),
+            make(num_classes=9),
+            make(input_shape=(16,)),
+            make(input_range=(0, 255)),
+            make(pattern=hk.patterns.Scattered(0.5)),
+            make(pattern=hk.patterns.Scattered(0.25, signed=True)),
+        ],
+        ids=["master", "classes", "shape", "range", "size", "signed"],
+    )
+    def test_bytes_and_description_both_count(self, other):
+        assert other.key_id != make().key_id
+        assert other.derive("features") != make().derive("features")
+        assert other != make()
+
+    def test_purposes_are_independent(self):
+        key = make()
+        assert len({key.derive(purpose) for purpose in ("features", "pattern", "labels", "sealing", "key-id")}) == 5
+
+    def test_decoys_differ_from_the_key_and_each_other(self):
+        key = make()
+        assert len({key.key_id, *(key.decoy(index).key_id for index in range(8))}) == 9
+        assert key.decoy(3) == key.decoy(3)
+        assert key.decoy(3).description == key.description
+
+
+class TestPatterns:
+    @pytest.mark.parametrize("shape", [(1,), (30,), (28, 28, 1), (32, 32, 3), (5, 7), (2, 3, 4, 5)])
+    def test_any_shape(self, shape):
+        pattern = hk.WatermarkKey.generate(shape, 2).draw_patterns()
+        assert pattern.shape == (1, *shape)
+        assert pattern.dtype == np.float32
+        assert np.count_nonzero(pattern) == max(1, round(np.prod(shape) / 4))
+        assert set(np.unique(pattern)) <= {0, 1}
+
+    @pytest.mark.parametrize(("size", "count"), [(1e-9, 1), (0.1, 10), (1, 100)])
+    def test_size_is_a_share_of_the_features(self, size, count):
+        key = hk.WatermarkKey.generate((10, 10), 2, pattern=hk.patterns.Scattered(size))
+        assert np.count_nonzero(key.draw_patterns()) == count
+
+    def test_positions_are_uniform(self):
+        """Chi-square over many keys; 5 positions of 7 would show a modulo bias of any common kind."""
+        counts = np.zeros(7)
+        for number in range(3000):
+            key = hk.WatermarkKey(number.to_bytes(32, "big"), (7,), 2, pattern=hk.patterns.Scattered(0.15))
+            counts += key.draw_patterns()[0]
+        assert counts.sum() == 3000
+        assert stats.chisquare(counts).pvalue > 1e-4
+
+    def test_signs_are_balanced(self):
+        family = hk.patterns.Scattered(1.0, signed=True)
+        pattern = hk.WatermarkKey(MASTER, (10_000,), 2, pattern=family).draw_patterns()
+        assert set(np.unique(pattern)) == {-1, 1}
+        assert stats.binomtest(int((pattern > 0).sum()), 10_000).pvalue > 1e-4
+
+    def test_equal_words_are_drawn_again(self):
+        class Stream:
+            batches = iter([np.array([5, 5, 1], np.uint64), np.array([3, 1, 2], np.uint64)])
+
+            def words(self, count):
+                return next(self.batches)
+
+        assert hk.patterns.random_permutation(Stream(), 3).tolist() == [1, 2, 0]
+
+
+class TestGenerate:
+    def test_two_keys_differ(self):
+        assert hk.WatermarkKey.generate((4,), 2) != hk.WatermarkKey.generate((4,), 2)
+
+    def test_entropy_is_the_systems(self, monkeypatch):
+        """NumPy's generator has no say in it."""
+        monkeypatch.setattr("secrets.token_bytes", lambda count: MASTER[:count])
+        np.random.seed(0)
+        assert hk.WatermarkKey.generate((4, 4, 1), 10) == make()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"input_shape": ()}, "`input_shape` must be one or more whole numbers"),
+            ({"input_shape": (0, 3)}, "Received: input_shape=(0, 3)"),
+            ({"input_shape": 28}, "Received: input_shape=28"),
+            ({"input_shape": (None, 28)}, "`input_shape`"),
+            ({"input_shape": (2.5,)}, "`input_shape`"),
+            ({"num_classes": 1}, "`num_classes` must be at least 2. Received: num_classes=1."),
+            ({"num_classes": 2.0}, "`num_classes` must be a whole number"),
+            ({"input_range": (1, 0)}, "`input_range` must be two finite numbers (low, high) with low < high"),
+            ({"input_range": (0, float("inf"))}, "`input_range`"),
+            ({"input_range": 1}, "`input_range`"),
+        ],
+    )
+    def test_bad_arguments(self, arguments, message):
+        with pytest.raises(InvalidArgumentError) as raised:
+            hk.WatermarkKey.generate(**{"input_shape": (4,), "num_classes": 2, **arguments})
+        assert message in str(raised.value)
+
+    @pytest.mark.parametrize("size", [0, -0.1, 1.1, float("nan"), "a", True, None])
+    def test_bad_size(self, size):
+        with pytest.raises(InvalidArgumentError, match=r"`watermark_size` must be a number in \(0, 1\]"):
+            hk.patterns.Scattered(size)
+
+
+class TestSecrecy:
+    def test_repr_holds_no_secret(self):
+        secret = make()
+        assert repr(secret) == f"WatermarkKey(key_id='{secret.key_id}', input_shape=(4, 4, 1), num_classes=10)"
+
+    def test_bad_master_is_not_repeated(self):
+        with pytest.raises(InvalidArgumentError) as raised:
+            make(b"a secret that is too short")
+        assert "secret that" not in str(raised.value)
+
+    @pytest.mark.parametrize("action", [pickle.dumps, copy.copy, copy.deepcopy])
+    @pytest.mark.parametrize(
+        "holder",
+        [
+            pytest.param(lambda key: key, id="key"),
+            pytest.param(hk.Watermark, id="watermark"),
+            pytest.param(lambda key: hk.Honeypot(key, "paper"), id="honeypot"),
+            pytest.param(hk.Detector, id="detector"),
+        ],
+    )
+    def test_holders_of_secrets_refuse_to_be_pickled(self, action, holder):
+        with pytest.raises(SecretSerializationError):
+            action(holder(make()))
