@@ -37,7 +37,7 @@ setup(
     ],
     extras_require={
         "cli": CLI,
-        "test": [*CLI, "hypothesis>=6.100", "jsonschema>=4.20", "pytest>=8"],
+        "test": [*CLI, "hypothesis>=6.100", "jsonschema>=4.20", "pytest>=8", "tensorboard>=2.18"],
     },
     entry_points={"console_scripts": ["honeykeras = honeykeras.__main__:main"]},
     classifiers=[

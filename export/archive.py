@@ -11,7 +11,7 @@ import tensorflow as tf
 from honeykeras._files import PathLike
 from honeykeras.errors import ModelError, StorageError
 from honeykeras.export.publish import new_version
-from honeykeras.outputs import logits_function
+from honeykeras.outputs import Logits
 
 
 def save(
@@ -38,12 +38,13 @@ def save(
         ModelError: If the model is no classifier, or its input shape is not known.
         StorageError: If the version exists already, or the disk refuses. Versions that exist stay intact.
     """
-    logits = logits_function(model)
+    shape = _input_shape(model, input_shape)
+    logits = Logits(model, shape)
 
     def predict(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": tf.nn.softmax(logits(inputs))}
 
-    signature = keras.InputSpec(shape=(None, *_input_shape(model, input_shape)), dtype="float32", name="inputs")
+    signature = keras.InputSpec(shape=(None, *shape), dtype="float32", name="inputs")
     with new_version(path, version) as folder:
         archive = keras.export.ExportArchive()
         archive.track(model)

@@ -13,7 +13,7 @@ from honeykeras import _checks
 from honeykeras.attacks import PGD, Attack
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.honeypot import Honeypot
-from honeykeras.outputs import logits_function
+from honeykeras.outputs import Logits
 from honeykeras.watermark import Watermark
 
 # As many wrong keys as a report shows.
@@ -81,11 +81,8 @@ class HoneyCallback(keras.callbacks.Callback):
                 "`dataset.apply(honeypot.poison)`.",
                 stacklevel=2,
             )
-        key = self.honeypot.key
-        # Tracing tells at once, and not after the first epoch, whether model and key fit.
-        tf.function(logits_function(self.model, key.num_classes)).get_concrete_function(
-            tf.TensorSpec([None, *key.input_shape], tf.float32)
-        )
+        # Told at once, and not after the first epoch.
+        Logits(self.model, self.honeypot.key.input_shape, self.honeypot.key.num_classes)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.honeypot.set_epoch(epoch)

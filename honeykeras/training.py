@@ -52,20 +52,22 @@ def train(
         InvalidArgumentError: If an argument breaks a rule, or the honeypot's key does not fit the data.
     """
     _checks.positive_int("epochs", epochs)
-    batches = (
-        data.train.dataset().shuffle(_SHUFFLE_BUFFER, seed=seed).batch(_checks.positive_int("batch_size", batch_size))
-    )
+    _checks.positive_int("batch_size", batch_size)
     data.check_key(honeypot.key)
     callback = HoneyCallback(honeypot, probe=(data.detector.x, data.detector.y))
-    trained = {}
-    for name, dataset, callbacks in (
-        ("baseline", batches, []),
-        ("model", batches.apply(honeypot.poison), [callback]),
-    ):
+
+    def fit(poison: bool) -> tuple[keras.Model, dict[str, list[float]]]:
+        # Before the data set is made, too: how it shuffles depends on it.
         keras.utils.set_random_seed(seed)
+        batches = data.train.dataset().shuffle(_SHUFFLE_BUFFER, seed=seed).batch(batch_size)
+        if poison:
+            batches = batches.apply(honeypot.poison)
         model = small_cnn(data.input_shape, data.num_classes)
         # Keras would otherwise warn that it cannot shuffle a data set, which is shuffled already.
-        history = model.fit(dataset.prefetch(2), epochs=epochs, callbacks=callbacks, verbose=verbose, shuffle=False)
-        trained[name] = model, history.history
-    (model, history), (baseline, baseline_history) = trained["model"], trained["baseline"]
+        callbacks = [callback] if poison else []
+        history = model.fit(batches.prefetch(2), epochs=epochs, callbacks=callbacks, verbose=verbose, shuffle=False)
+        return model, history.history
+
+    baseline, baseline_history = fit(poison=False)
+    model, history = fit(poison=True)
     return Trained(model, baseline, history, baseline_history)

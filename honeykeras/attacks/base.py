@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
@@ -11,7 +13,7 @@ import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.outputs import LogitsFunction, logits_function, predict_labels
+from honeykeras.outputs import Logits, predict_labels
 
 
 class Attack(abc.ABC):
@@ -32,11 +34,11 @@ class Attack(abc.ABC):
     def __init__(self, *, input_range: tuple[float, float] = (0.0, 1.0), seed: int = 0) -> None:
         self.input_range = _checks.input_range(input_range)
         self.seed = int(seed)
-        self._compiled: tuple[keras.Model, tuple[int, ...], Any] | None = None
+        self._compiled: _Compiled | None = None
 
     @abc.abstractmethod
-    def perturb(self, logits: LogitsFunction, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Makes one batch adversarial; runs inside a `tf.function`.
+    def perturb(self, logits: Logits, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Makes one batch adversarial; runs inside a `tf.function` without AutoGraph.
 
         Args:
             logits: Function from inputs to the model's logits.
@@ -76,14 +78,14 @@ class Attack(abc.ABC):
             ModelError: If the model cannot take `x`, or is no classifier.
         """
         x = _checks.inputs("x", x, None, self.input_range)
-        y = predict_labels(model, x) if y is None else _checks.labels("y", y, len(x))
+        compiled = self._compile(model, x.shape[1:])
+        y = predict_labels(model, x) if y is None else _checks.labels("y", y, len(x), compiled.logits.num_classes)
         batch_size = _checks.positive_int("batch_size", batch_size)
-        attack = self._compile(model, x.shape[1:])
         x_adv = np.empty_like(x)
         progress = keras.utils.Progbar(len(x), verbose=verbose, unit_name="image") if verbose else None
         for number, start in enumerate(range(0, len(x), batch_size)):
             batch = slice(start, start + batch_size)
-            x_adv[batch] = attack(x[batch], y[batch], np.array([self.seed, number], np.int64))
+            x_adv[batch] = compiled.attack(x[batch], y[batch], np.array([self.seed, number], np.int64))
             if progress:
                 progress.update(min(start + batch_size, len(x)))
         return x_adv
@@ -101,22 +103,31 @@ class Attack(abc.ABC):
         settings = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
         return f"{type(self).__name__}({settings})"
 
-    def _compile(self, model: keras.Model, input_shape: tuple[int, ...]) -> Any:
-        if self._compiled is None or self._compiled[0] is not model or self._compiled[1] != input_shape:
-            logits = logits_function(model)
-
-            @tf.function(
-                input_signature=[
-                    tf.TensorSpec([None, *input_shape], tf.float32),
-                    tf.TensorSpec([None], tf.int64),
-                    tf.TensorSpec([2], tf.int64),
-                ]
+    def _compile(self, model: keras.Model, input_shape: tuple[int, ...]) -> _Compiled:
+        """Compiles the attack on a model, or returns what was compiled last if it was on that model."""
+        last = self._compiled
+        if last is None or last.model is not model or last.input_shape != input_shape:
+            logits = Logits(model, input_shape)
+            signature = [
+                tf.TensorSpec([None, *input_shape], tf.float32),
+                tf.TensorSpec([None], tf.int64),
+                tf.TensorSpec([2], tf.int64),
+            ]
+            attack = tf.function(
+                lambda x, y, seed: self.perturb(logits, x, y, seed), input_signature=signature, autograph=False
             )
-            def attack(x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-                return self.perturb(logits, x, y, seed)
+            self._compiled = last = _Compiled(model, input_shape, logits, attack)
+        return last
 
-            self._compiled = (model, input_shape, attack)
-        return self._compiled[2]
+
+@dataclasses.dataclass(frozen=True)
+class _Compiled:
+    """An attack on one model."""
+
+    model: keras.Model
+    input_shape: tuple[int, ...]
+    logits: Logits
+    attack: Callable[..., tf.Tensor]
 
 
 def quantize(x: np.ndarray, input_range: tuple[float, float] = (0.0, 1.0), levels: int = 256) -> np.ndarray:

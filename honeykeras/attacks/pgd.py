@@ -10,7 +10,7 @@ import tensorflow as tf
 from honeykeras import _checks
 from honeykeras.attacks.base import Attack
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.outputs import LogitsFunction
+from honeykeras.outputs import Logits
 
 
 class PGD(Attack):
@@ -66,7 +66,7 @@ class PGD(Attack):
             )
         self.random_start = random_start
 
-    def perturb(self, logits: LogitsFunction, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def perturb(self, logits: Logits, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         # CleverHans takes a second to import, and needs to be there only when an attack runs.
         from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
         from cleverhans.tf2.utils import clip_eta
@@ -76,10 +76,13 @@ class PGD(Attack):
         if self.random_start:
             start = tf.random.stateless_uniform(tf.shape(x), seed, -self.epsilon, self.epsilon)
             x_adv = tf.clip_by_value(x + start, low, high)
-        for _ in tf.range(self.steps):
-            x_adv = fast_gradient_method(logits, x_adv, self.step_size, np.inf, clip_min=low, clip_max=high, y=y)
-            x_adv = tf.clip_by_value(x + clip_eta(x_adv - x, np.inf, self.epsilon), low, high)
-            x_adv = tf.ensure_shape(x_adv, x.shape)
+
+        def step(index: tf.Tensor, x_adv: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            moved = fast_gradient_method(logits, x_adv, self.step_size, np.inf, clip_min=low, clip_max=high, y=y)
+            projected = tf.clip_by_value(x + clip_eta(moved - x, np.inf, self.epsilon), low, high)
+            return index + 1, tf.ensure_shape(projected, x.shape)
+
+        _, x_adv = tf.while_loop(lambda index, _: index < self.steps, step, (0, x_adv))
         return x_adv
 
     def get_config(self) -> dict[str, Any]:

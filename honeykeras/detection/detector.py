@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import numpy as np
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -15,6 +16,10 @@ from honeykeras.detection.layer import DetectorLayer
 from honeykeras.errors import InvalidArgumentError, SecretSerializationError
 from honeykeras.keys import WatermarkKey
 from honeykeras.watermark import Watermark
+
+# Log-odds by which the threshold stands above the calibration score that sets it, so that an input like that one
+# is not flagged by the rounding of another implementation.
+_ROUNDING = 1e-9
 
 
 class Detector:
@@ -75,17 +80,13 @@ class Detector:
         Raises:
             InvalidArgumentError: If there are too few inputs, or they have the wrong shape, dtype or range.
         """
-        self._threshold = conformal_threshold(self.score(clean), max_fpr)
+        self._threshold = conformal_threshold(self._log_odds(clean), max_fpr) + _ROUNDING
         return self
 
     @property
     def threshold(self) -> float:
         """The score above which an input is flagged."""
-        if self._threshold is None:
-            raise InvalidArgumentError(
-                "The detector must be calibrated first. Call `calibrate` on held-out clean inputs."
-            )
-        return self._threshold
+        return float(expit(self._calibrated()))
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """How adversarial each input looks.
@@ -96,11 +97,11 @@ class Detector:
         Returns:
             Shape `(batch,)`, float64 in [0, 1].
         """
-        return self._fitted().predict_proba(self._features("x", x))[:, 1]
+        return expit(self._log_odds(x))
 
     def flag(self, x: np.ndarray) -> np.ndarray:
         """Whether each input is taken for adversarial, shape `(batch,)`, bool."""
-        return self.score(x) > self.threshold
+        return self._log_odds(x) > self._calibrated()
 
     def layer(self, **kwargs: Any) -> DetectorLayer:
         """The same decision as a Keras layer.
@@ -111,7 +112,7 @@ class Detector:
         scaler, regression = self._fitted()[0], self._fitted()[1]
         weights = regression.coef_[0] / scaler.scale_
         bias = float(regression.intercept_[0] - weights @ scaler.mean_)
-        return DetectorLayer(self.watermark, weights, bias, self.threshold, **kwargs)
+        return DetectorLayer(self.watermark, weights, bias, self._calibrated(), **kwargs)
 
     def _features(self, name: str, x: np.ndarray) -> np.ndarray:
         x = _checks.inputs(name, x, self.watermark.input_shape, self.watermark.input_range)
@@ -121,6 +122,16 @@ class Detector:
         if self._classifier is None:
             raise InvalidArgumentError("The detector must be fitted first. Call `fit` on clean and adversarial inputs.")
         return self._classifier
+
+    def _log_odds(self, x: np.ndarray) -> np.ndarray:
+        return self._fitted().decision_function(self._features("x", x))
+
+    def _calibrated(self) -> float:
+        if self._threshold is None:
+            raise InvalidArgumentError(
+                "The detector must be calibrated first. Call `calibrate` on held-out clean inputs."
+            )
+        return self._threshold
 
     def __repr__(self) -> str:
         return f"Detector(key_id={self.key_id!r})"

@@ -26,6 +26,15 @@ class DetectorLayer(keras.layers.Layer):
     """
 
     def __init__(self, watermark: Watermark, weights: np.ndarray, bias: float, threshold: float, **kwargs: Any) -> None:
+        """Makes the layer; `Detector.layer` is how to get one.
+
+        Args:
+            watermark: Gathers the features.
+            weights: Log-odds for each feature, shape `(num_features,)`, float64.
+            bias: Log-odds for an input whose features are all zero.
+            threshold: Log-odds above which an input is flagged.
+            **kwargs: Arguments of `keras.layers.Layer`.
+        """
         super().__init__(trainable=False, **kwargs)
         self._watermark = watermark
         self._coefficients = weights
@@ -35,8 +44,8 @@ class DetectorLayer(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         # In double precision, on some hundred features, so that the decision is scikit-learn's own.
         features = tf.cast(self._watermark.extract(x), tf.float64)
-        score = tf.sigmoid(tf.linalg.matvec(features, self._coefficients) + self._bias)
-        return {"score": tf.cast(score, tf.float32), "flag": score > self._threshold}
+        log_odds = tf.linalg.matvec(features, self._coefficients) + self._bias
+        return {"score": tf.cast(tf.sigmoid(log_odds), tf.float32), "flag": log_odds > self._threshold}
 
     def get_config(self) -> NoReturn:
         raise SecretSerializationError(

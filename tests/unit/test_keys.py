@@ -1,4 +1,7 @@
 import copy
+import hashlib
+import hmac
+import json
 import pickle
 
 import numpy as np
@@ -25,6 +28,13 @@ class TestDerivations:
         assert key.derive("pattern").hex() == "16ccb1c200cb8318ce43d78b624a659294bf93e726af2b9679d4e1d1e71d00ad"
         assert key.derive("labels").hex() == "df203beaa13aea36a2872b0a0d1c77a93c24bacabd4dc335f791dcf2f380ceeb"
         assert key.derive("sealing").hex() == "63e6f7a27daef99e3083ddaf4984249ea7c7d43036ca61599d6a86b055275ff2"
+
+    def test_are_rfc_5869(self):
+        """The same by hand, from the standard library alone."""
+        key = make()
+        description = json.dumps(key.description, sort_keys=True, separators=(",", ":")).encode()
+        extracted = hmac.digest(hashlib.sha256(description).digest(), MASTER, "sha256")
+        assert key.derive("sealing") == hmac.digest(extracted, b"honeykeras/v1/sealing\x01", "sha256")
 
     def test_scattered_pattern(self):
         assert np.flatnonzero(make().draw_patterns()).tolist() == [1, 5, 9, 13]

@@ -1,0 +1,152 @@
+"""The evaluation on classifiers whose truth is known by construction."""
+
+import keras
+import numpy as np
+import pytest
+
+import honeykeras as hk
+from honeykeras.attacks import PGD, quantize
+from honeykeras.data import Data, Split
+from honeykeras.errors import InvalidArgumentError, ModelError
+from honeykeras.evaluation import craft
+
+SHAPE = (12, 12, 1)
+KEY = hk.WatermarkKey(bytes(range(32)), SHAPE, 2, pattern=hk.patterns.Scattered(0.5, signed=True))
+
+
+def linear(direction):
+    """A classifier that decides by the sign of an input's product with a direction."""
+    model = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(2)])
+    weights = np.stack([-direction.ravel(), direction.ravel()], axis=1)
+    model.set_weights([weights, np.array([1, -1]) * 0.5 * direction.sum()])
+    return model
+
+
+PATTERN = KEY.draw_patterns()[0]
+OTHER = np.random.default_rng(1).choice([-1.0, 1.0], SHAPE) * (np.random.default_rng(2).random(SHAPE) < 0.5)
+
+
+def split(count, seed, directions=(PATTERN, OTHER)):
+    """Random images of the first class for both classifiers, not too close to either boundary.
+
+    Of one class, so that every attack moves the same way: the detector is linear.
+    """
+    rng = np.random.default_rng(seed)
+    x = quantize(rng.random((20 * count, *SHAPE)))
+    products = [(x.reshape(len(x), -1) - 0.5) @ direction.ravel() for direction in directions]
+    first = np.flatnonzero(np.max(products, axis=0) < -0.3)[:count]
+    return Split(x[first], np.zeros(count, np.int64))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return Data("made", 2, 0.1, *(split(count, seed) for seed, count in enumerate((10, 300, 500, 600))))
+
+
+@pytest.fixture(scope="module")
+def planted(data):
+    """Attacks on the model draw the watermark, by construction."""
+    return hk.evaluate(
+        linear(PATTERN), KEY, data, baseline=linear(OTHER), attacks=[PGD(0.15, steps=10)], max_fpr=0.05, samples=300
+    )
+
+
+@pytest.fixture(scope="module")
+def not_planted(data):
+    """The negative control: a model like the baseline, which never saw the key."""
+    return hk.evaluate(
+        linear(OTHER), KEY, data, baseline=linear(OTHER), attacks=[PGD(0.15, steps=10)], max_fpr=0.05, samples=300
+    )
+
+
+class TestPlanted:
+    def test_accuracies(self, planted):
+        assert planted.viability.clean_accuracy.value == 1
+        assert planted.viability.baseline_clean_accuracy.value == 1
+        assert planted.viability.clean_accuracy.n == 600
+
+    def test_reconstruction_stands_out_from_its_controls(self, planted):
+        found = planted.reconstruction["pgd"]
+        assert found.cosine_similarity.interval[0] > 0.8
+        assert abs(found.wrong_key.value) < 0.2
+        assert abs(found.no_honeypot.value) < 0.2
+        assert found.n == planted.detection.rates.attacks["pgd"].true_positives.n
+
+    def test_detection_stands_out_from_its_controls(self, planted):
+        detection = planted.detection
+        assert detection.rates.true_positives.value > 0.9
+        assert detection.exceeds_controls
+
+    def test_rate_of_false_positives_is_kept_in_all_arms(self, planted):
+        detection = planted.detection
+        for arm in (detection.rates, *detection.wrong_keys, detection.no_honeypot):
+            assert arm.false_positives.n == 600
+            assert arm.false_positives.value < 0.1
+
+    def test_wrong_keys_are_eight_and_averaged(self, planted):
+        detection = planted.detection
+        rates = [arm.true_positives.value for arm in detection.wrong_keys]
+        assert len(rates) == 8
+        assert detection.wrong_key.true_positives.value == pytest.approx(np.mean(rates))
+        assert detection.wrong_key.true_positives.n == detection.rates.true_positives.n
+
+
+def test_without_a_honeypot_nothing_is_claimed(not_planted):
+    assert not not_planted.detection.exceeds_controls
+
+
+def test_repeats(data, planted):
+    again = hk.evaluate(
+        linear(PATTERN), KEY, data, baseline=linear(OTHER), attacks=[PGD(0.15, steps=10)], max_fpr=0.05, samples=300
+    )
+    assert again == planted
+
+
+class TestCraft:
+    def test_attacks_only_what_the_model_gets_right(self, data):
+        wrong_labels = Split(data.test.x, 1 - np.arange(len(data.test)) % 2)
+        crafted = craft(linear(PATTERN), PGD(0.15, steps=5), wrong_labels, limit=50)
+        assert len(crafted.x) == 50
+        assert np.array_equal(crafted.x, data.test.x[1:100:2])
+
+    def test_success_is_judged_after_quantising(self, data):
+        model = linear(PATTERN)
+        crafted = craft(model, PGD(0.15, steps=5), data.test, limit=100)
+        assert np.array_equal(crafted.x_adv, quantize(crafted.x_adv))
+        assert np.array_equal(crafted.success, model.predict(crafted.x_adv, verbose=0).argmax(axis=1) != crafted.y)
+
+    def test_delta_is_of_successes_only(self, data):
+        crafted = craft(linear(PATTERN), PGD(0.02, steps=5), data.test, limit=200)
+        assert 0 < crafted.success.sum() < 200
+        assert len(crafted.delta) == len(crafted.successful) == crafted.success.sum()
+        assert np.abs(crafted.delta).max() <= 0.02 + 0.5 / 255 + 1e-6
+
+
+class TestBadInput:
+    def judge(self, data, **changes):
+        arguments = {"baseline": linear(OTHER), "attacks": [PGD(0.15, steps=2)], "samples": 50, **changes}
+        return hk.evaluate(arguments.pop("model", linear(PATTERN)), arguments.pop("key", KEY), data, **arguments)
+
+    @pytest.mark.parametrize(
+        ("changes", "error", "message"),
+        [
+            ({"attacks": []}, InvalidArgumentError, "at least one attack, and none twice"),
+            ({"attacks": [PGD(0.1), PGD(0.2)]}, InvalidArgumentError, "at least one attack, and none twice"),
+            ({"attacks": [PGD(1e-6, steps=1)]}, InvalidArgumentError, "must succeed at least once"),
+            ({"samples": 0}, InvalidArgumentError, "must be a whole number of at least 1"),
+            ({"max_fpr": 1.2}, InvalidArgumentError, "`max_fpr` must be a number in (0, 1)"),
+            ({"max_fpr": 1e-4}, InvalidArgumentError, "on at least 9999 clean inputs. Received: 500"),
+            (
+                {"key": hk.WatermarkKey.generate(SHAPE, 3)},
+                InvalidArgumentError,
+                "12, 12, 1) and 2 classes, as made has",
+            ),
+            ({"key": hk.WatermarkKey.generate((5,), 2)}, InvalidArgumentError, "The key must be for inputs of shape"),
+            ({"model": linear(-PATTERN)}, ModelError, "must get some images right"),
+            ({"model": hk.models.small_cnn((28, 28, 1), 2)}, ModelError, "must be a classifier of inputs of shape"),
+        ],
+    )
+    def test_one_clear_error(self, data, changes, error, message):
+        with pytest.raises(error) as raised:
+            self.judge(data, **changes)
+        assert message in str(raised.value)

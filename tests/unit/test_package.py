@@ -1,0 +1,80 @@
+"""What holds of the package as a whole."""
+
+import ast
+import importlib.metadata
+import importlib.resources
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import honeykeras as hk
+from honeykeras import errors
+
+PACKAGE = Path(hk.__file__).parent
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_every_public_name_is_there():
+    for name in [*hk.__all__, "__version__"]:
+        assert getattr(hk, name) is not None
+    assert sorted(hk.__all__) == hk.__all__
+    assert set(dir(hk)) == {*hk.__all__, "__version__"}
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        hk.nothing  # noqa: B018
+
+
+def test_version_is_the_distributions():
+    assert hk.__version__ == importlib.metadata.version("honeykeras")
+
+
+def test_types_and_schema_are_packaged():
+    assert importlib.resources.files("honeykeras").joinpath("py.typed").is_file()
+    assert importlib.resources.files("honeykeras.report").joinpath("schema.json").is_file()
+
+
+def test_export_is_importable_and_imported_by_the_command_line_alone():
+    for path in PACKAGE.rglob("*.py"):
+        if {"cli", "export"}.isdisjoint(path.relative_to(PACKAGE).parts):
+            assert not any((name or "").startswith("honeykeras.export") for name in imports(path)), path
+
+
+def test_library_does_not_import_the_command_lines_packages():
+    for path in PACKAGE.rglob("*.py"):
+        if "cli" not in path.relative_to(PACKAGE).parts:
+            assert not any((name or "").split(".")[0] in ("click", "rich") for name in imports(path)), path
+
+
+def test_import_does_not_wait_for_tensorflow():
+    code = (
+        "import sys, honeykeras, honeykeras.cli.main; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_tree_of_errors_is_drawn_as_it_is():
+    drawn = {line.split("── ")[1].split()[0] for line in errors.__doc__.splitlines() if "── " in line}
+    assert drawn | {"HoneyKerasError"} == set(errors.__all__)
+    for name in errors.__all__:
+        assert issubclass(getattr(errors, name), errors.HoneyKerasError)
+
+
+def test_missing_command_line_packages_are_named():
+    code = "import sys; sys.modules['click'] = None\nfrom honeykeras.__main__ import main\nsys.exit(main())"
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert (
+        result.stderr
+        == "honeykeras: error: The command line must have its packages. Run `pip install 'honeykeras[cli]'`.\n"
+    )

@@ -1,0 +1,110 @@
+import copy
+import json
+import math
+
+import jsonschema
+import pytest
+
+from honeykeras import report
+from honeykeras.errors import StorageError
+from honeykeras.evaluation import (
+    AttackDetection,
+    Detection,
+    DetectionRates,
+    Estimate,
+    Evaluation,
+    Proportion,
+    Reconstruction,
+    Viability,
+)
+
+
+def rates(caught):
+    return DetectionRates(Proportion(5, 100), {"pgd": AttackDetection(Proportion(caught, 40), Proportion(40, 50))})
+
+
+@pytest.fixture
+def evaluation():
+    cosine = Estimate(0.3, (0.2, 0.4))
+    return Evaluation(
+        key_id="0123456789abcdef",
+        viability=Viability(Proportion(98, 100), Proportion(99, 100)),
+        reconstruction={
+            "pgd": Reconstruction(cosine, Estimate(0.1, (0.0, 0.2)), Estimate(math.nan, (math.nan, math.nan)), 40)
+        },
+        detection=Detection(0.05, rates(36), rates(2.5), tuple(rates(count) for count in (2, 3)), rates(4)),
+    )
+
+
+@pytest.fixture
+def document(evaluation):
+    return report.make(evaluation, {"dataset": "made", "seed": 0})
+
+
+def test_is_what_the_schema_says(document):
+    jsonschema.Draft202012Validator.check_schema(report.schema())
+    jsonschema.validate(document, report.schema())
+    assert document["schema_version"] == report.SCHEMA_VERSION
+
+
+def test_names_that_others_rely_on(document):
+    assert document["viability"]["clean_accuracy"] == 0.98
+    assert document["viability"]["baseline_clean_accuracy"] == 0.99
+    assert document["reconstruction"]["pgd"]["cosine_similarity"] == 0.3
+    assert document["reconstruction"]["pgd"]["wrong_key"] == 0.1
+    assert document["reconstruction"]["pgd"]["no_honeypot"] is None
+    detection = document["detection"]
+    assert (detection["max_fpr"], detection["false_positive_rate"]) == (0.05, 0.05)
+    attack = detection["attacks"]["pgd"]
+    assert (attack["true_positive_rate"], attack["n"], attack["attack_success_rate"]) == (0.9, 40, 0.8)
+    assert attack["interval"] == list(Proportion(36, 40).interval)
+    assert detection["overall"]["true_positive_rate"] == 0.9
+    assert detection["overall"]["balanced_accuracy"] == pytest.approx(0.925)
+    assert detection["controls"]["wrong_key"]["overall"]["true_positive_rate"] == 0.0625
+    assert detection["controls"]["wrong_key"]["true_positive_rates"] == [0.05, 0.075]
+    assert detection["controls"]["no_honeypot"]["overall"]["true_positive_rate"] == 0.1
+    assert detection["exceeds_controls"] is True
+
+
+@pytest.mark.parametrize(
+    "path",
+    [("viability",), ("detection", "controls"), ("detection", "controls", "wrong_key"), ("detection", "overall")],
+)
+def test_schema_asks_for_the_controls(document, path):
+    broken = copy.deepcopy(document)
+    parent = broken
+    for name in path[:-1]:
+        parent = parent[name]
+    del parent[path[-1]]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, report.schema())
+
+
+def test_is_json_without_extensions(document, tmp_path):
+    report.write(tmp_path / "report.json", document)
+    text = (tmp_path / "report.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text) == document
+
+
+def test_never_replaces_silently(document, tmp_path):
+    path = tmp_path / "report.json"
+    report.write(path, document)
+    with pytest.raises(StorageError, match="already exists"):
+        report.write(path, {})
+    assert json.loads(path.read_text()) == document
+    report.write(path, {}, overwrite=True)
+    assert json.loads(path.read_text()) == {}
+
+
+def test_states_versions(document):
+    assert set(document["environment"]["packages"]) >= {"honeykeras", "tensorflow", "keras", "cleverhans"}
+
+
+@pytest.mark.parametrize(
+    ("control", "exceeds"), [((2, 4), True), ((34, 4), False), ((2, 34), False)], ids=["neither", "wrong key", "plain"]
+)
+def test_exceeding_means_both_controls_with_intervals_apart(evaluation, control, exceeds):
+    wrong_key, no_honeypot = control
+    detection = Detection(0.05, rates(36), rates(wrong_key), (), rates(no_honeypot))
+    assert detection.exceeds_controls is exceeds

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import honeykeras as hk
+
+
+@pytest.fixture
+def watermark(key):
+    return hk.Watermark(key)
+
+
+@pytest.fixture
+def pattern(key):
+    return key.draw_patterns()[0]
+
+
+class TestApply:
+    def test_adds_the_pattern_and_clips(self, watermark, pattern, images):
+        x = images[0]
+        assert np.allclose(watermark.apply(x, 0.3), np.clip(x + np.float32(0.3) * pattern, 0, 1))
+
+    def test_at_full_amplitude_overwrites_as_the_paper_does(self, watermark, pattern, images):
+        expected = np.where(pattern > 0, 1, images[0])
+        assert np.array_equal(watermark.apply(images[0], 1.0), expected)
+
+    def test_amplitude_may_differ_between_inputs(self, watermark, pattern, images):
+        x = images[0][:2]
+        marked = watermark.apply(x, tf.constant([0.0, 1.0])).numpy()
+        assert np.array_equal(marked[0], x[0])
+        assert np.array_equal(marked[1], np.where(pattern > 0, 1, x[1]))
+
+    def test_clips_to_the_keys_own_range(self):
+        key = hk.WatermarkKey.generate((8,), 2, input_range=(-5, 5), pattern=hk.patterns.Scattered(1.0, signed=True))
+        marked = hk.Watermark(key).apply(np.zeros((3, 8), np.float32), 10.0).numpy()
+        assert set(np.abs(marked).ravel()) == {5}
+
+    @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+    def test_keeps_the_dtype(self, watermark, images, dtype):
+        assert watermark.apply(images[0].astype(dtype), 0.5).dtype == dtype
+
+    def test_traces_once_for_any_batch(self, watermark, images):
+        traces = []
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 6, 6, 1])])
+        def apply(x):
+            traces.append(x)
+            return watermark.apply(x, 0.5)
+
+        for count in (1, 7, 200):
+            assert np.array_equal(apply(images[0][:count]), watermark.apply(images[0][:count], 0.5))
+        assert len(traces) == 1
+
+
+class TestExtract:
+    def test_gathers_the_keys_features(self, watermark, pattern, images):
+        features = watermark.extract(images[0]).numpy()
+        assert features.shape == (200, watermark.num_features) == (200, 9)
+        assert np.array_equal(features, images[0][:, pattern != 0])
+
+    def test_sees_what_apply_wrote(self, watermark, images):
+        assert (watermark.extract(watermark.apply(images[0], 1.0)).numpy() == 1).all()
+
+
+class TestCosineSimilarity:
+    def test_of_the_watermark_itself(self, watermark, pattern):
+        assert np.allclose(watermark.cosine_similarity(np.stack([pattern, -3 * pattern])), [1, -1])
+
+    def test_is_that_of_the_definition(self, watermark, pattern, images):
+        delta = images[0] - 0.5
+        flat, w = delta.reshape(200, -1), pattern.ravel()
+        expected = flat @ w / np.linalg.norm(flat, axis=1) / np.linalg.norm(w)
+        assert np.allclose(watermark.cosine_similarity(delta), expected, atol=1e-6)
+
+    def test_of_nothing_is_zero(self, watermark):
+        assert watermark.cosine_similarity(np.zeros((2, 6, 6, 1), np.float32)).numpy().tolist() == [0, 0]
+
+
+def test_repr_holds_no_secret(watermark, key):
+    assert repr(watermark) == f"Watermark(key_id='{key.key_id}', num_features=9)"
