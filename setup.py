@@ -2,7 +2,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-CLI = ["click>=8.1", "rich>=13"]
+CLI = ["click>=8.2", "rich>=13"]
 
 setup(
     name="honeykeras",

@@ -333,9 +333,10 @@ def run(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    warnings.showwarning = _show_warning
     try:
-        status = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            status = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -355,7 +356,9 @@ def _fail(message: str) -> int:
 
 
 def _show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
-    click.echo(f"{PROGRAM}: warning: {' '.join(str(message).split())}", err=True)
+    # Others are for developers.
+    if issubclass(category, UserWarning):
+        click.echo(f"{PROGRAM}: warning: {' '.join(str(message).split())}", err=True)
 
 
 def _read_passphrase(path: Path | None) -> str | None:

@@ -118,7 +118,7 @@ class TestLayer:
         assert (found["score"].dtype, found["flag"].dtype) == ("float32", "bool")
 
     def test_equals_scikit_learn_where_scores_saturate(self, key, samples):
-        clean, marked = samples
+        clean, _ = samples
         strong = hk.Watermark(key).apply(clean, 1.0).numpy()
         detector = hk.Detector(key).fit(clean, strong).calibrate(clean, 0.05)
         found = detector.layer()(strong)

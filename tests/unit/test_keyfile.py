@@ -236,7 +236,7 @@ class TestPassphrase:
 
 class TestUnreadable:
     def test_missing_file(self, path):
-        with pytest.raises(StorageError, match="Cannot read the key file .*: No such file or directory"):
+        with pytest.raises(StorageError, match=r"Cannot read the key file .*: No such file or directory"):
             hk.WatermarkKey.load(path)
 
     def test_folder(self, tmp_path):

@@ -170,7 +170,7 @@ class TestImbalance:
 
     def test_warning_points_at_the_caller(self, honeypot, images):
         y = np.array([0] * 190 + [1, 2, 3] * 3 + [1])
-        with pytest.warns(UserWarning) as caught:
+        with pytest.warns(UserWarning, match="smallest class") as caught:
             dataset((images[0], y)).apply(honeypot.poison)
         assert caught[0].filename == __file__
 

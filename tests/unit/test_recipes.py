@@ -52,5 +52,5 @@ def test_bad_amplitude(amplitude):
 
 
 def test_amplitude_is_bounded_by_the_input_range(key):
-    with pytest.raises(InvalidArgumentError, match="at most the width of the input range, 1. Received: amplitude=2"):
+    with pytest.raises(InvalidArgumentError, match=r"at most the width of the input range, 1\. Received: amplitude=2"):
         hk.Honeypot(key, dataclasses.replace(PAPER, amplitude=((0, 0.5), (3, 2.0))))

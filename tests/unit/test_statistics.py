@@ -30,7 +30,7 @@ def test_share_of_hits():
 
 
 def test_newcombe_interval_as_published():
-    """Newcombe 1998, Interval estimation for the difference between independent proportions, table II: 56/70 - 48/80."""
+    """Newcombe 1998, Interval estimation for the difference between independent proportions, table II."""
     estimate = balanced_accuracy(Proportion(56, 70), Proportion(48, 80))
     low, high = (2 * end - 1 for end in estimate.interval)
     assert estimate.value == pytest.approx(0.6)

@@ -1,0 +1,40 @@
+"""From `fit` to a SavedModel in some ten lines of plain Keras.
+
+Run it as `python examples/ten_lines.py OUTPUT_FOLDER`.
+"""
+
+import sys
+from pathlib import Path
+
+import honeykeras as hk
+from honeykeras import export
+
+output = Path(sys.argv[1] if len(sys.argv) > 1 else "ten-lines-run")
+data = hk.data.load("digits")
+model = hk.models.small_cnn(data.input_shape, data.num_classes)  # any compiled Keras classifier
+
+key = hk.WatermarkKey.generate(data.input_shape, data.num_classes)
+honeypot = hk.Honeypot(key, recipe="paper")
+train = data.train.dataset().shuffle(1000).apply(honeypot.poison).batch(64)
+model.fit(train, epochs=15, callbacks=[hk.HoneyCallback(honeypot, probe=data.detector.dataset())], verbose=2)
+
+x, y = data.detector.x, data.detector.y
+x_adv = hk.attacks.quantize(hk.attacks.PGD(epsilon=0.3).generate(model, x, y))
+detector = hk.Detector(key).fit(clean=x, adversarial=x_adv).calibrate(data.calibration.x, max_fpr=0.05)
+
+key.save(output / "watermark.key")
+export.save(model, output / "serving" / "digits")
+
+# What it is worth shows only beside a model that was trained as long without a honeypot.
+baseline = hk.models.small_cnn(data.input_shape, data.num_classes)
+baseline.fit(data.train.x, data.train.y, batch_size=64, epochs=15, verbose=2)
+result = hk.evaluate(model, key, data, baseline=baseline, attacks=[hk.attacks.PGD(epsilon=0.3)], max_fpr=0.05)
+print(f"clean images flagged: {detector.flag(data.test.x).mean():.1%}")
+for arm, rates in {
+    "honeypot": result.detection.rates,
+    "control, wrong key": result.detection.wrong_key,
+    "control, no honeypot": result.detection.no_honeypot,
+}.items():
+    found = rates.true_positives
+    low, high = found.interval
+    print(f"{arm}: {found.value:.1%} of {found.n} attacks detected ({low:.1%} to {high:.1%})")

@@ -1,0 +1,313 @@
+"""The command line, run as a user would, on the digits."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jsonschema
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import honeykeras as hk
+from honeykeras.cli.main import cli, run
+
+COMMANDS = ["keygen", "train", "attack", "evaluate", "export", "quickstart"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cli")
+
+
+@pytest.fixture(scope="module")
+def key_path(folder):
+    assert run(["keygen", str(folder / "k.key"), "--input-shape", "8,8,1", "--num-classes", "10"]) == 0
+    return folder / "k.key"
+
+
+@pytest.fixture(scope="module")
+def trained(folder, key_path):
+    arguments = ["--key", str(key_path), "--epochs", "8", "--output", str(folder / "trained"), "--verbose", "0"]
+    assert run(["train", *arguments]) == 0
+    return folder / "trained"
+
+
+@pytest.fixture(scope="module")
+def quickstart(folder):
+    assert run(["quickstart", "--output", str(folder / "run"), "--epochs", "8", "--verbose", "0"]) == 0
+    return folder / "run"
+
+
+def fails(capsys, arguments):
+    """Runs a command that must fail on a user's mistake; returns its one line."""
+    capsys.readouterr()
+    assert run([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("honeykeras: error: ")
+    assert "Traceback" not in error
+    return error
+
+
+class TestHelp:
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_every_command_has_help_with_an_example(self, capsys, command):
+        assert run([command, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert f"Example:\n    honeykeras {command} " in text
+        assert text.splitlines()[2].strip()
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_every_option_is_explained(self, command):
+        for parameter in cli.commands[command].params:
+            assert parameter.param_type_name == "argument" or parameter.help, parameter.name
+
+    def test_program_lists_its_commands(self, capsys):
+        assert run(["--help"]) == 0
+        text = capsys.readouterr().out
+        assert all(f"\n  {command} " in text for command in COMMANDS)
+
+    def test_version(self, capsys):
+        assert run(["--version"]) == 0
+        assert capsys.readouterr().out == f"honeykeras, version {hk.__version__}\n"
+
+    def test_nothing_shows_help(self, capsys):
+        assert run([]) == 2
+        assert "Commands:" in capsys.readouterr().err
+
+
+class TestQuickstart:
+    def test_leaves_what_it_says(self, quickstart):
+        assert sorted(os.listdir(quickstart)) == [
+            "baseline.keras",
+            "model.keras",
+            "report.json",
+            "serving",
+            "watermark.key",
+        ]
+        assert os.listdir(quickstart / "serving" / "digits") == ["1"]
+
+    def test_key_is_private_and_of_the_report(self, quickstart):
+        key = hk.WatermarkKey.load(quickstart / "watermark.key")
+        assert key.key_id == json.loads((quickstart / "report.json").read_text())["key_id"]
+
+    def test_report_is_complete(self, quickstart):
+        report = json.loads((quickstart / "report.json").read_text())
+        jsonschema.validate(report, hk.report.schema())
+        assert report["viability"]["clean_accuracy"] > 0.6
+        assert report["viability"]["baseline_clean_accuracy"] > 0.8
+        assert report["detection"]["attacks"]["pgd"]["attack_success_rate"] > 0.9
+        assert report["settings"]["recipe"] == hk.recipes.PAPER.get_config()
+        assert (report["settings"]["epochs"], report["settings"]["seed"]) == (8, 0)
+
+    def test_served_model_is_the_trained_one(self, quickstart, digits):
+        served = tf.saved_model.load(str(quickstart / "serving" / "digits" / "1")).signatures["serving_default"]
+        logits = hk.models.load(quickstart / "model.keras").predict(digits.test.x, verbose=0)
+        found = served(inputs=tf.constant(digits.test.x))["probabilities"]
+        assert np.allclose(found, tf.nn.softmax(logits), atol=1e-6)
+
+    def test_second_run_destroys_nothing(self, quickstart, capsys):
+        before = {path: path.read_bytes() for path in quickstart.rglob("*") if path.is_file()}
+        assert "already exists" in fails(capsys, ["quickstart", "--output", quickstart])
+        assert {path: path.read_bytes() for path in quickstart.rglob("*") if path.is_file()} == before
+
+    def test_overwriting_replaces_the_whole(self, folder, capsys):
+        output = folder / "again"
+        output.mkdir()
+        (output / "old").write_text("old")
+        assert run(["quickstart", "--output", str(output), "--epochs", "8", "--verbose", "0", "--overwrite"]) == 0
+        assert "old" not in os.listdir(output)
+        assert "report.json" in os.listdir(output)
+        printed = capsys.readouterr().out
+        for words in (
+            "1/5  Loading digits",
+            "honeypot",
+            "wrong key",
+            "no honeypot",
+            "TPR",
+            "FPR",
+            "Wrote watermark.key",
+        ):
+            assert words in printed
+
+    def test_failed_run_leaves_nothing(self, tmp_path, capsys):
+        error = fails(
+            capsys, ["quickstart", "--output", tmp_path / "run", "--epochs", "1", "--max-fpr", "1e-4", "--verbose", "0"]
+        )
+        assert "must be calibrated on at least 9999 clean inputs" in error
+        assert os.listdir(tmp_path) == []
+
+
+class TestSteps:
+    """Each command on files that the others wrote."""
+
+    def test_keygen(self, key_path):
+        key = hk.WatermarkKey.load(key_path)
+        assert (key.input_shape, key.num_classes, key.pattern) == ((8, 8, 1), 10, hk.patterns.Scattered())
+
+    def test_keygen_options(self, tmp_path):
+        (tmp_path / "words").write_text("correct horse\n")
+        options = [
+            "--input-range=-1,1",
+            "--watermark-size",
+            "0.5",
+            "--signed",
+            "--passphrase-file",
+            str(tmp_path / "words"),
+        ]
+        assert run(["keygen", str(tmp_path / "k"), "--input-shape", "30", "--num-classes", "2", *options]) == 0
+        key = hk.WatermarkKey.load(tmp_path / "k", "correct horse")
+        assert (key.input_shape, key.input_range, key.pattern) == ((30,), (-1, 1), hk.patterns.Scattered(0.5, True))
+
+    def test_train(self, trained):
+        assert sorted(os.listdir(trained)) == ["baseline.keras", "model.keras", "training.json"]
+        document = json.loads((trained / "training.json").read_text())
+        assert len(document["history"]["watermark_similarity"]) == 8
+        assert document["settings"]["recipe"]["name"] == "paper"
+
+    def test_train_with_a_changed_recipe(self, key_path, tmp_path):
+        changes = ["--poison-rate", "0.1", "--amplitude", "0.5"]
+        arguments = ["--key", str(key_path), "--epochs", "1", "--output", str(tmp_path / "t"), "--verbose", "0"]
+        assert run(["train", *arguments, *changes]) == 0
+        settings = json.loads((tmp_path / "t" / "training.json").read_text())["settings"]
+        assert settings["recipe"] == {"name": "paper, changed", "poison_rate": 0.1, "amplitude": 0.5}
+
+    def test_attack(self, trained, tmp_path, digits):
+        output = tmp_path / "adversarial.npz"
+        arguments = [
+            "--model",
+            str(trained / "model.keras"),
+            "--samples",
+            "50",
+            "--output",
+            str(output),
+            "--verbose",
+            "0",
+        ]
+        assert run(["attack", *arguments]) == 0
+        with np.load(output) as arrays:
+            assert set(arrays) == {"x", "x_adv", "y", "success"}
+            predicted = (
+                keras.models.load_model(trained / "model.keras").predict(arrays["x_adv"], verbose=0).argmax(axis=1)
+            )
+            assert np.array_equal(predicted != arrays["y"], arrays["success"])
+            assert len(arrays["x"]) == 50
+            assert np.abs(arrays["x_adv"] - arrays["x"]).max() <= 0.3 + 0.5 / 255 + 1e-6
+
+    def test_evaluate(self, trained, key_path, tmp_path, capsys):
+        models = ["--model", str(trained / "model.keras"), "--baseline", str(trained / "baseline.keras")]
+        arguments = [
+            "--key",
+            str(key_path),
+            "--samples",
+            "100",
+            "--output",
+            str(tmp_path / "report.json"),
+            "--verbose",
+            "0",
+        ]
+        assert run(["evaluate", *models, *arguments]) == 0
+        report = json.loads((tmp_path / "report.json").read_text())
+        jsonschema.validate(report, hk.report.schema())
+        assert report["settings"]["attacks"]["pgd"]["epsilon"] == 0.3
+        assert "no honeypot" in capsys.readouterr().out
+
+    def test_export(self, trained, tmp_path, capsys):
+        arguments = ["export", "--model", str(trained / "model.keras"), "--output", str(tmp_path / "serving")]
+        assert run(arguments) == 0
+        assert run([*arguments, "--version", "7"]) == 0
+        assert sorted(os.listdir(tmp_path / "serving")) == ["1", "7"]
+        assert f"Wrote {tmp_path}/serving/7." in capsys.readouterr().out
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["nonsense"], "No such command 'nonsense'"),
+            (["quickstart", "--nonsense"], "No such option"),
+            (["quickstart", "--epochs", "many"], "'many' is not a valid integer"),
+            (
+                ["quickstart", "--poison-rate", "1.2", "--output", "{tmp}/x"],
+                "`poison_rate` must be a number in [0, 1). Received",
+            ),
+            (["quickstart", "--amplitude", "3", "--output", "{tmp}/x"], "at most the width of the input range"),
+            (["quickstart", "--recipe", "papr", "--output", "{tmp}/x"], "`recipe` must be"),
+            (["quickstart", "--dataset", "mnits", "--output", "{tmp}/x"], "`dataset` must be one of"),
+            (["quickstart", "--epochs", "0", "--output", "{tmp}/x"], "`epochs` must be a whole number of at least 1"),
+            (
+                ["keygen", "{tmp}/k", "--input-shape", "a,b", "--num-classes", "2"],
+                "must be numbers separated by commas",
+            ),
+            (["keygen", "{tmp}/k", "--input-shape", "0", "--num-classes", "2"], "`input_shape` must be"),
+            (["keygen", "{tmp}/k", "--input-shape", "8"], "Missing option '--num-classes'"),
+            (
+                ["keygen", "{tmp}/k", "--input-shape", "8", "--num-classes", "2", "--input-range", "1"],
+                "`input_range` must be",
+            ),
+            (["keygen", "{key}", "--input-shape", "8", "--num-classes", "2"], "already exists and is left as it is"),
+            (["train", "--key", "{tmp}/none", "--output", "{tmp}/x"], "Cannot read the key file"),
+            (
+                ["train", "--key", "{key}", "--output", "{tmp}/x", "--passphrase-file", "{tmp}/none"],
+                "the passphrase file",
+            ),
+            (["attack", "--model", "{tmp}/none", "--output", "{tmp}/x"], "There must be a model file at"),
+            (["attack", "--model", "{key}", "--output", "{tmp}/x"], "must hold a Keras model"),
+            (
+                ["attack", "--model", "{model}", "--attack", "cw", "--output", "{tmp}/x"],
+                "must be one of ['pgd']. Received: 'cw'",
+            ),
+            (
+                ["attack", "--model", "{model}", "--epsilon", "-1", "--output", "{tmp}/x"],
+                "`epsilon` must be a number in",
+            ),
+            (["attack", "--model", "{model}", "--output", "{key}"], "already exists"),
+            (["attack", "--model", "{model}", "--output", "{key}/x"], "Cannot write"),
+            (
+                ["export", "--model", "{model}", "--output", "{tmp}/s", "--version", "0"],
+                "`version` must be a whole number",
+            ),
+            (["export", "--model", "{key}", "--output", "{tmp}/s"], "must hold a Keras model"),
+        ],
+    )
+    def test_one_line_and_nothing_left(self, capsys, tmp_path, key_path, trained, arguments, message):
+        places = {"tmp": tmp_path, "key": key_path, "model": trained / "model.keras"}
+        assert message in fails(capsys, [argument.format(**places) for argument in arguments])
+        assert os.listdir(tmp_path) == []
+
+    def test_exposed_key(self, capsys, tmp_path, key_path):
+        exposed = tmp_path / "exposed.key"
+        exposed.write_bytes(key_path.read_bytes())
+        exposed.chmod(0o644)
+        assert "chmod 600" in fails(capsys, ["train", "--key", exposed, "--output", tmp_path / "x"])
+
+    def test_another_datas_key(self, capsys, tmp_path, trained):
+        hk.WatermarkKey.generate((28, 28, 1), 10).save(tmp_path / "k")
+        models = ["--model", trained / "model.keras", "--baseline", trained / "baseline.keras"]
+        error = fails(capsys, ["evaluate", *models, "--key", tmp_path / "k", "--output", tmp_path / "r"])
+        assert "The key must be for inputs of shape (8, 8, 1) and 10 classes, as digits has" in error
+        assert os.listdir(tmp_path) == ["k"]
+
+    def test_interruption(self, capsys, monkeypatch):
+        def interrupt(*args, **kwargs):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("honeykeras.data.load", interrupt)
+        assert run(["quickstart", "--output", "never-made"]) == 130
+        assert capsys.readouterr().err.strip() == "honeykeras: interrupted"
+        assert not os.path.exists("never-made")
+
+
+def test_program_is_quiet_about_tensorflow(tmp_path):
+    """Nothing on stderr: no page of notices before a user sees anything."""
+    arguments = ["keygen", str(tmp_path / "k"), "--input-shape", "8,8,1", "--num-classes", "10"]
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    result = subprocess.run(
+        [sys.executable, "-m", "honeykeras", *arguments], check=False, capture_output=True, text=True, env=environment
+    )
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert result.stdout.startswith("Wrote key ")
