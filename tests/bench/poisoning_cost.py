@@ -51,9 +51,7 @@ def main():
     plain = sum(seconds["plain"])
     for way, times in seconds.items():
         print(f"{way:24} {statistics.median(times):6.2f} s an epoch, {sum(times) / plain:.3f} of plain")
-    print(
-        f"{'counting the classes':24} {apply_seconds:6.2f} s once, {apply_seconds / plain * 100:.1f} % of {epochs} epochs"
-    )
+    print(f"{'counting the classes':24} {apply_seconds:6.2f} s once, {apply_seconds / plain:.3f} of {epochs} epochs")
 
 
 if __name__ == "__main__":
