@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from honeykeras import _checks
 from honeykeras._files import PathLike
 from honeykeras.errors import ModelError, StorageError
 from honeykeras.export.publish import new_version
@@ -34,7 +35,7 @@ def save(
         The version folder, for example `serving/mnist/1`.
 
     Raises:
-        InvalidArgumentError: If `version` is no whole number of at least 1.
+        InvalidArgumentError: If `version` is no whole number of at least 1, or `input_shape` is no shape.
         ModelError: If the model is no classifier, or its input shape is not known.
         StorageError: If the version exists already, or the disk refuses. Versions that exist stay intact.
     """
@@ -52,15 +53,21 @@ def save(
         try:
             archive.write_out(str(folder.scratch), verbose=False)
         except tf.errors.OpError as error:
-            raise StorageError(f"Cannot write {folder.path}: {error.message.splitlines()[0]}") from error
+            # TensorFlow puts the operation and the scratch path before the reason.
+            reason = error.message.splitlines()[0].rsplit("; ", 1)[-1].split(" [Op:")[0]
+            raise StorageError(
+                f"Cannot write {folder.path}: {reason}. Nothing was changed there. Make room or choose another place."
+            ) from error
     return folder.path
 
 
 def _input_shape(model: keras.Model, stated: Sequence[int] | None) -> tuple[int, ...]:
-    shape = stated if stated is not None else (getattr(model, "input_shape", None) or (None,))[1:]
-    if not shape or not all(isinstance(size, int) for size in shape):
+    if stated is not None:
+        return _checks.shape("input_shape", stated)
+    known = getattr(model, "input_shape", None)
+    if not isinstance(known, tuple) or len(known) < 2 or not all(isinstance(size, int) for size in known[1:]):
         raise ModelError(
-            f"The shape of the model's one input must be known to export it. Received: input_shape={shape}. "
+            f"The shape of the model's one input must be known to export it. Received: input_shape={known}. "
             "Give it, without the batch, as `input_shape`."
         )
-    return tuple(shape)
+    return known[1:]

@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from honeykeras import _checks
-from honeykeras._files import PathLike, staged
+from honeykeras._files import PathLike, describe, staged
+from honeykeras.errors import StorageError
+
+# TensorFlow Serving reads a version as an int64, and passes over folders with a greater number.
+_MAX_VERSION = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +47,16 @@ def new_version(base: PathLike, version: int | None = None) -> Iterator[VersionF
         StorageError: If the version exists already, or the disk refuses.
     """
     base = Path(base)
-    number = _next_version(base) if version is None else _checks.positive_int("version", version)
+    number = _next_version(base) if version is None else _checks.whole_number("version", version, 1, _MAX_VERSION)
     path = base / str(number)
     with staged(path) as scratch:
         yield VersionFolder(path, scratch)
 
 
 def _next_version(base: Path) -> int:
-    names = [entry.name for entry in base.iterdir()] if base.is_dir() else []
-    return 1 + max((int(name) for name in names if name.isascii() and name.isdecimal()), default=0)
+    try:
+        names = [entry.name for entry in base.iterdir()] if base.is_dir() else []
+    except OSError as error:
+        raise StorageError(f"Cannot read {base}: {describe(error)}.") from error
+    numbers = [int(name) for name in names if name.isascii() and name.isdecimal()]
+    return 1 + max((number for number in numbers if number < _MAX_VERSION), default=0)

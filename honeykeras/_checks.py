@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,11 +35,25 @@ def in_interval(name: str, value: Any, low: float, high: float, *, closed: str =
     return float(value)
 
 
-def positive_int(name: str, value: Any) -> int:
-    """Returns `value` if it is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InvalidArgumentError(f"`{name}` must be a whole number of at least 1. Received: {name}={value!r}.")
+def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """Returns `value` if it is a whole number of at least `least`, and at most `most`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least or (most and value > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise InvalidArgumentError(f"`{name}` must be a whole number {bounds}. Received: {name}={value!r}.")
     return int(value)
+
+
+def shape(name: str, value: Any) -> tuple[int, ...]:
+    """Returns `value` as the shape of one input."""
+    try:
+        sizes = tuple(operator.index(size) for size in value)
+    except TypeError:
+        sizes = ()
+    if not sizes or any(size < 1 for size in sizes):
+        raise InvalidArgumentError(
+            f"`{name}` must be one or more whole numbers of at least 1, without the batch. Received: {name}={value!r}."
+        )
+    return sizes
 
 
 def input_range(value: Any) -> tuple[float, float]:

@@ -25,8 +25,11 @@ def check_absent(path: PathLike, overwrite: bool = False) -> None:
     An empty folder counts as nothing.
     """
     path = Path(path)
-    empty_folder = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
-    if os.path.lexists(path) and not empty_folder and not overwrite:
+    try:
+        taken = os.path.lexists(path) and not (path.is_dir() and not path.is_symlink() and not any(path.iterdir()))
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {describe(error)}.") from error
+    if taken and not overwrite:
         raise StorageError(f"{path} already exists and is left as it is. Choose another place, or ask to overwrite it.")
 
 
@@ -42,6 +45,9 @@ def staged(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]:
         path: Where the file or folder is to appear. Missing parent folders are made.
         overwrite: Whether something already at `path` may be replaced.
 
+    A folder that is replaced is moved aside first. A process that is killed between the two moves, which take
+    microseconds, leaves both folders in the scratch folder, `.staged.*`, and neither at `path`.
+
     Yields:
         The scratch path. Nothing exists there yet.
 
@@ -52,15 +58,18 @@ def staged(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]:
     check_absent(path, overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch_folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        scratch_folder = Path(tempfile.mkdtemp(prefix=".staged.", dir=path.parent))
+    except FileExistsError as error:
+        raise StorageError(f"Cannot write {path}: {path.parent} is not a folder.") from error
     except OSError as error:
         raise StorageError(f"Cannot write {path}: {describe(error)}.") from error
+    scratch, replaced = scratch_folder / path.name, scratch_folder / "replaced"
+    moved = False
     try:
-        scratch = scratch_folder / path.name
         yield scratch
         _sync_tree(scratch)
-        _move(scratch, path, overwrite, scratch_folder / "replaced")
-        _sync(path.parent)
+        _move(scratch, path, overwrite, replaced)
+        moved = True
     except StorageError:
         raise
     except OSError as error:
@@ -68,7 +77,12 @@ def staged(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]:
             f"Cannot write {path}: {describe(error)}. Nothing was changed there. Make room or choose another place."
         ) from error
     finally:
-        shutil.rmtree(scratch_folder, ignore_errors=True)
+        # What stood at `path` is thrown away only once something else stands there.
+        if moved or not os.path.lexists(replaced):
+            shutil.rmtree(scratch_folder, ignore_errors=True)
+    # The file is in place; where a file system cannot sync a folder, that is not undone by an error.
+    with contextlib.suppress(OSError):
+        _sync(path.parent)
 
 
 def write_atomic(path: PathLike, content: bytes, *, mode: int = 0o666, overwrite: bool = False) -> None:
@@ -95,7 +109,7 @@ def _move(scratch: Path, path: Path, overwrite: bool, replaced: Path) -> None:
             os.rename(path, replaced)
             try:
                 os.rename(scratch, path)
-            except OSError:
+            except BaseException:
                 os.rename(replaced, path)
                 raise
         else:

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import tensorflow as tf
 
-from honeykeras import poisoning, recipes
+from honeykeras import _checks, poisoning, recipes
 from honeykeras.errors import InvalidArgumentError, SecretSerializationError
 from honeykeras.keys import WatermarkKey
 from honeykeras.recipes import Recipe
@@ -66,6 +66,7 @@ class Honeypot:
         Args:
             epoch: The epoch, from 0.
         """
+        _checks.whole_number("epoch", epoch, 0)
         self.state.set_epoch(epoch, **self.recipe.at(epoch))
 
     def poison(self, dataset: tf.data.Dataset) -> tf.data.Dataset:

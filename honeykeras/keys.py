@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import operator
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -70,10 +69,8 @@ class WatermarkKey:
             # The value itself must never reach a message.
             raise InvalidArgumentError(f"`master` must be {MASTER_BYTES} bytes.")
         self._master = master
-        self.input_shape = _shape(input_shape)
-        self.num_classes = _checks.positive_int("num_classes", num_classes)
-        if self.num_classes < 2:
-            raise InvalidArgumentError(f"`num_classes` must be at least 2. Received: num_classes={num_classes}.")
+        self.input_shape = _checks.shape("input_shape", input_shape)
+        self.num_classes = _checks.whole_number("num_classes", num_classes, 2)
         self.pattern = patterns.Scattered() if pattern is None else pattern
         self.input_range = _checks.input_range(input_range)
         self.key_id = self.derive("key-id", 8).hex()
@@ -137,7 +134,7 @@ class WatermarkKey:
             index: Which decoy, from 0.
         """
         return WatermarkKey(
-            self.derive(f"decoy/{index}"),
+            self.derive(f"decoy/{_checks.whole_number('index', index, 0)}"),
             self.input_shape,
             self.num_classes,
             pattern=self.pattern,
@@ -219,16 +216,3 @@ class _Stream:
 
     def words(self, count: int) -> np.ndarray:
         return np.frombuffer(self._encryptor.update(bytes(8 * count)), dtype="<u8")
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    try:
-        shape = tuple(operator.index(size) for size in value)
-    except TypeError:
-        shape = ()
-    if not shape or any(size < 1 for size in shape):
-        raise InvalidArgumentError(
-            "`input_shape` must be one or more whole numbers of at least 1, without the batch. "
-            f"Received: input_shape={value!r}."
-        )
-    return shape

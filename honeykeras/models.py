@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from honeykeras._files import PathLike, staged
-from honeykeras.errors import ModelError
+from honeykeras.errors import InvalidArgumentError, ModelError
 
 
 def small_cnn(input_shape: tuple[int, ...], num_classes: int) -> keras.Model:
@@ -61,7 +61,10 @@ def save(model: keras.Model, path: PathLike, *, overwrite: bool = False) -> None
     """Writes a model to a `.keras` file, in one atomic step.
 
     Raises:
+        InvalidArgumentError: If `path` does not end in `.keras`.
         StorageError: If there is a file at `path` already, or the disk refuses.
     """
+    if Path(path).suffix != ".keras":
+        raise InvalidArgumentError(f"`path` must end in .keras. Received: path={str(path)!r}.")
     with staged(path, overwrite=overwrite) as scratch:
         model.save(scratch)

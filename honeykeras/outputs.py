@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,19 +10,33 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras.errors import ModelError
+from honeykeras.errors import MissingDependencyError, ModelError
+
+if keras.config.backend() != "tensorflow":
+    raise MissingDependencyError(
+        f"Keras must run on TensorFlow. Received: the backend {keras.config.backend()!r}. "
+        "Set KERAS_BACKEND=tensorflow before Python starts."
+    )
 
 # Operations that pass a tensor on, so that what stands before them is looked at.
 _PASSING = ("Identity", "Cast")
+
+# How many random inputs show whether a model gives probabilities, and how far from one a row of half-precision
+# probabilities may sum.
+_SAMPLES = 16
+_TOLERANCE = 1e-2
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Logits:
     """A function from inputs to the logits of a classifier, for use inside a `tf.function`.
 
-    A model that ends in a softmax is cut before it: the logits are exact. Any other output that holds
-    probabilities (no value below zero, every row sums to one) is replaced by its logarithm, which has the same
-    softmax; where a probability has underflown to zero, its gradient is lost. Anything else is taken for
-    logits. The model runs in inference mode, and its logits are float32 whatever its compute dtype.
+    A model that ends in a softmax is cut before it: the logits are exact. Otherwise the model is run once on random
+    inputs: if what it gives are probabilities (no value below zero, every row sums to one), they are replaced by
+    their logarithms, which have the same softmax; where a probability has underflown to zero, its gradient is lost.
+    Anything else is taken for logits. The model runs in inference mode, and its logits are float32 whatever its
+    compute dtype.
 
     Call arguments:
         x: Inputs, shape `(batch, *input_shape)`, float32.
@@ -46,15 +61,20 @@ class Logits:
         """
         self._model = model
         try:
-            # Traced for its shape alone, so that a model that does not fit is told here and not amid an attack.
-            trace = tf.function(lambda x: model(x, training=False), autograph=False)
-            output = trace.get_concrete_function(tf.TensorSpec([None, *input_shape], tf.float32)).output_shapes
+            # Looked at before it is used, so that a model that does not fit is told here and not amid an attack.
+            trace = tf.function(lambda x: model(x, training=False), autograph=False).get_concrete_function(
+                tf.TensorSpec([None, *input_shape], tf.float32)
+            )
         except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
             raise _cannot_take(input_shape, error) from None
+        output = trace.output_shapes
         classes = output[1] if isinstance(output, tf.TensorShape) and output.rank == 2 else None
         if classes is None or classes < 2 or num_classes not in (None, classes):
             raise _no_classifier(output, num_classes)
         self.num_classes = classes
+        # Settled once and for all: were it asked of every batch, one input could change what another's answer means.
+        sample = trace(tf.random.stateless_uniform([_SAMPLES, *input_shape], seed=(0, 0))).numpy().astype(np.float32)
+        self._gives_probabilities = bool((sample >= 0).all() and (np.abs(sample.sum(axis=1) - 1) < _TOLERANCE).all())
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         output = self._model(x, training=False)
@@ -62,9 +82,7 @@ class Logits:
         if before_softmax is not None:
             return tf.cast(before_softmax, tf.float32)
         output = tf.cast(output, tf.float32)
-        row_sums = tf.reduce_sum(output, axis=1)
-        are_probabilities = tf.reduce_all(output >= 0) & tf.reduce_all(tf.abs(row_sums - 1) < 1e-3)
-        return tf.where(are_probabilities, tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny)), output)
+        return tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny)) if self._gives_probabilities else output
 
 
 def predict_labels(model: keras.Model, x: np.ndarray, batch_size: int = 512) -> np.ndarray:
@@ -91,5 +109,7 @@ def _no_classifier(output: Any, num_classes: int | None = None) -> ModelError:
 
 
 def _cannot_take(input_shape: Sequence[int], error: Exception) -> ModelError:
-    reason = str(error).strip().splitlines()[0]
+    # Keras puts which layer failed first, and why after that.
+    lines = [line for line in _ANSI.sub("", str(error)).splitlines() if line.strip()]
+    reason = lines[1 if len(lines) > 1 and lines[0].startswith("Exception encountered") else 0]
     return ModelError(f"The model must be a classifier of inputs of shape {tuple(input_shape)}. Received: {reason}")

@@ -51,8 +51,8 @@ def train(
     Raises:
         InvalidArgumentError: If an argument breaks a rule, or the honeypot's key does not fit the data.
     """
-    _checks.positive_int("epochs", epochs)
-    _checks.positive_int("batch_size", batch_size)
+    _checks.whole_number("epochs", epochs)
+    _checks.whole_number("batch_size", batch_size)
     data.check_key(honeypot.key)
     callback = HoneyCallback(honeypot, probe=(data.detector.x, data.detector.y))
 

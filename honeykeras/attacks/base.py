@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from honeykeras import _checks
-from honeykeras.errors import InvalidArgumentError
 from honeykeras.outputs import Logits, predict_labels
 
 
@@ -80,7 +79,7 @@ class Attack(abc.ABC):
         x = _checks.inputs("x", x, None, self.input_range)
         compiled = self._compile(model, x.shape[1:])
         y = predict_labels(model, x) if y is None else _checks.labels("y", y, len(x), compiled.logits.num_classes)
-        batch_size = _checks.positive_int("batch_size", batch_size)
+        batch_size = _checks.whole_number("batch_size", batch_size)
         x_adv = np.empty_like(x)
         progress = keras.utils.Progbar(len(x), verbose=verbose, unit_name="image") if verbose else None
         for number, start in enumerate(range(0, len(x), batch_size)):
@@ -145,7 +144,6 @@ def quantize(x: np.ndarray, input_range: tuple[float, float] = (0.0, 1.0), level
         The rounded values, float32.
     """
     low, high = _checks.input_range(input_range)
-    if _checks.positive_int("levels", levels) < 2:
-        raise InvalidArgumentError(f"`levels` must be at least 2. Received: levels={levels}.")
+    _checks.whole_number("levels", levels, 2)
     steps = np.round((np.asarray(x, np.float64) - low) / (high - low) * (levels - 1))
     return (low + steps * (high - low) / (levels - 1)).astype(np.float32)

@@ -55,7 +55,7 @@ class PGD(Attack):
         """
         super().__init__(input_range=input_range, seed=seed)
         self.epsilon = _checks.in_interval("epsilon", epsilon, 0, np.inf, closed="()")
-        self.steps = _checks.positive_int("steps", steps)
+        self.steps = _checks.whole_number("steps", steps)
         default = min(2.5 * self.epsilon / self.steps, self.epsilon)
         self.step_size = _checks.in_interval(
             "step_size", default if step_size is None else step_size, 0, self.epsilon, closed="(]"

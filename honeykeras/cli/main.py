@@ -101,7 +101,10 @@ def keygen(
     passphrase_file: Path | None,
     overwrite: bool,
 ) -> None:
-    """Draw a new key and write it to OUTPUT, readable by its owner alone."""
+    """Draw a new key.
+
+    Writes it to OUTPUT, readable by its owner alone.
+    """
     load_tensorflow()
     import honeykeras as hk
 
@@ -118,7 +121,7 @@ def keygen(
 @_recipe
 @click.option("--epochs", default=5, show_default=True, help="Epochs, with the honeypot and without.")
 @click.option("--batch-size", default=128, show_default=True, help="Images a step.")
-@click.option("--output", type=_PATH, required=True, help="Folder to make.")
+@click.option("--output", type=_PATH, required=True, help="Folder to make; must not exist.")
 @_seed
 @_overwrite
 @_verbose
@@ -136,8 +139,9 @@ def train(
     overwrite: bool,
     verbose: int,
 ) -> None:
-    """Train the reference classifier with a honeypot, and without one as the control.
+    """Train a classifier with a honeypot, and without.
 
+    The classifier is the reference one, a small convolutional net; the one without a honeypot is the control.
     Writes model.keras, baseline.keras and training.json into the output folder.
     """
     load_tensorflow()
@@ -181,9 +185,10 @@ def attack(
     overwrite: bool,
     verbose: int,
 ) -> None:
-    """Attack a classifier on test images that it gets right.
+    """Attack a classifier.
 
-    Writes arrays x, x_adv (quantised to 8 bits), y and success (whether x_adv fools the model) to a .npz file.
+    On test images that it gets right. Writes arrays x, x_adv (quantised to 8 bits), y and success (whether x_adv
+    fools the model) to a .npz file.
     """
     load_tensorflow()
     import numpy as np
@@ -238,9 +243,10 @@ def evaluate(
     overwrite: bool,
     verbose: int,
 ) -> None:
-    """Judge a honeypot beside its controls: a wrong key, and a model without a honeypot.
+    """Judge a honeypot beside its controls.
 
-    Use the seed that the models were trained with: it decides which images they have not seen.
+    The controls are detectors for wrong keys, and a model trained without a honeypot. Use the seed that the models
+    were trained with: it decides which images they have not seen.
     """
     load_tensorflow()
     import honeykeras as hk
@@ -267,7 +273,10 @@ def evaluate(
 @click.option("--output", type=_PATH, required=True, help="The model's folder, which TensorFlow Serving is pointed at.")
 @click.option("--version", type=int, help="Number of the version folder to make. Defaults to the next one.")
 def export(model_path: Path, output: Path, version: int | None) -> None:
-    """Package a classifier as a SavedModel for TensorFlow Serving."""
+    """Package a classifier for TensorFlow Serving.
+
+    Writes a SavedModel into a new version folder, in one atomic step.
+    """
     load_tensorflow()
     import honeykeras as hk
     from honeykeras.export import save
@@ -278,7 +287,9 @@ def export(model_path: Path, output: Path, version: int | None) -> None:
 
 @_command("quickstart", "honeykeras quickstart --dataset mnist --output mnist-run")
 @_dataset
-@click.option("--output", type=_PATH, default="honeykeras-run", show_default=True, help="Folder to make.")
+@click.option(
+    "--output", type=_PATH, default="honeykeras-run", show_default=True, help="Folder to make; must not exist."
+)
 @_recipe
 @click.option("--epochs", type=int, help="Epochs, with the honeypot and without. Defaults to what the data set needs.")
 @click.option("--max-fpr", default=0.05, show_default=True, help="False positive rate to calibrate to.")
@@ -299,9 +310,11 @@ def quickstart(
     overwrite: bool,
     verbose: int,
 ) -> None:
-    """Do the main job, end to end: train a classifier as a honeypot, attack it, detect the attacks, export it.
+    """Do the main job, end to end.
 
-    Writes watermark.key, model.keras, baseline.keras, report.json and serving/ into the output folder.
+    Trains a classifier as a honeypot, attacks it, detects the attacks, judges that beside its controls, and
+    exports the model. Writes watermark.key, model.keras, baseline.keras, report.json and serving/ into the output
+    folder: all of them at the end, or nothing.
     """
     load_tensorflow()
     from honeykeras.cli import table

@@ -72,7 +72,7 @@ def craft(model: keras.Model, attack: Attack, split: Split, limit: int, *, verbo
     Raises:
         ModelError: If the model gets no image right, or cannot take them.
     """
-    limit = _checks.positive_int("limit", limit)
+    limit = _checks.whole_number("limit", limit)
     x = quantize(_checks.inputs("x", split.x, None, attack.input_range), attack.input_range)
     right = np.flatnonzero(predict_labels(model, x) == split.y)[:limit]
     if not len(right):

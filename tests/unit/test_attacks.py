@@ -165,7 +165,7 @@ class TestQuantize:
         assert quantize(np.array([-1, -0.1, 0.4, 1]), (-1, 1), levels=3).tolist() == [-1, 0, 0, 1]
 
     def test_bad_levels(self):
-        with pytest.raises(InvalidArgumentError, match="`levels` must be at least 2"):
+        with pytest.raises(InvalidArgumentError, match="`levels` must be a whole number of at least 2"):
             quantize(np.zeros(3), levels=1)
 
 

@@ -58,11 +58,13 @@ def test_logits_survive_a_saturated_softmax(heads, images):
     x = tf.constant(images[0][:8])
     assert (heads["softmax layer"](x).numpy() == 0).any()
 
+    logits = Logits(heads["softmax layer"], INPUT)
+
     @tf.function
     def gradient(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            least = tf.reduce_min(Logits(heads["softmax layer"], INPUT)(x), axis=1)
+            least = tf.reduce_min(logits(x), axis=1)
         return tape.gradient(least, x)
 
     assert (tf.reduce_max(tf.abs(gradient(x)), axis=(1, 2, 3)).numpy() > 0).all()

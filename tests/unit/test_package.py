@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import importlib.resources
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,15 @@ def test_import_does_not_wait_for_tensorflow():
         "import sys, honeykeras, honeykeras.cli.main; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_other_backends_are_refused_at_once(monkeypatch):
+    monkeypatch.setattr("keras.config.backend", lambda: "jax")
+    specification = importlib.util.spec_from_file_location("again", PACKAGE / "outputs.py")
+    with pytest.raises(
+        errors.MissingDependencyError, match="Keras must run on TensorFlow. Received: the backend 'jax'"
+    ):
+        specification.loader.exec_module(importlib.util.module_from_spec(specification))
 
 
 def test_tree_of_errors_is_drawn_as_it_is():

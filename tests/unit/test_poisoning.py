@@ -114,6 +114,20 @@ class TestEpochs:
         assert np.array_equal(self.draw(poisoned, images), third)
         assert not np.array_equal(third, fourth)
 
+    def test_is_pinned(self, honeypot, images):
+        """A key and an epoch mean the same tomorrow."""
+        poisoned = dataset(images).apply(honeypot.poison)
+        honeypot.set_epoch(7)
+        _, y = collect(poisoned)
+        moved = np.flatnonzero(y != images[1])
+        assert moved[:8].tolist() == [0, 1, 11, 12, 15, 16, 17, 20]
+        assert (y - images[1])[moved[:8]].tolist() == [-2, 1, -3, -2, 1, -3, 3, 3]
+
+    @pytest.mark.parametrize("epoch", [-1, 0.5, "one", None])
+    def test_epoch_must_be_a_whole_number(self, honeypot, epoch):
+        with pytest.raises(InvalidArgumentError, match="`epoch` must be a whole number of at least 0"):
+            honeypot.set_epoch(epoch)
+
     def test_the_key_alone_decides(self, key, images):
         first, second, other = (
             self.draw(dataset(images).apply(hk.Honeypot(of, "paper").poison), images)

@@ -46,6 +46,11 @@ class TestModelFiles:
         hk.models.save(classifier, path, overwrite=True)
         assert hk.models.load(path).name == "small_cnn"
 
+    def test_name_must_be_a_keras_files(self, classifier, tmp_path):
+        with pytest.raises(InvalidArgumentError, match=r"`path` must end in .keras. Received: path='.*model.h5'"):
+            hk.models.save(classifier, tmp_path / "model.h5")
+        assert not list(tmp_path.iterdir())
+
     def test_missing(self, tmp_path):
         with pytest.raises(ModelError, match=r"must be a model file at .*none.keras. Received: no such file"):
             hk.models.load(tmp_path / "none.keras")
