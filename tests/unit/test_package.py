@@ -68,7 +68,7 @@ def test_other_backends_are_refused_at_once(monkeypatch):
     monkeypatch.setattr("keras.config.backend", lambda: "jax")
     specification = importlib.util.spec_from_file_location("again", PACKAGE / "outputs.py")
     with pytest.raises(
-        errors.MissingDependencyError, match="Keras must run on TensorFlow. Received: the backend 'jax'"
+        errors.MissingDependencyError, match=r"Keras must run on TensorFlow\. Received: the backend 'jax'"
     ):
         specification.loader.exec_module(importlib.util.module_from_spec(specification))
 
