@@ -16,9 +16,6 @@ from honeykeras.honeypot import Honeypot
 from honeykeras.outputs import Logits
 from honeykeras.watermark import Watermark
 
-# As many wrong keys as a report shows.
-_DECOYS = 8
-
 
 class HoneyCallback(keras.callbacks.Callback):
     """Keeps a honeypot in step with training, and probes what attacks reconstruct.
@@ -72,7 +69,7 @@ class HoneyCallback(keras.callbacks.Callback):
         low, high = honeypot.key.input_range
         self.attack = attack or PGD(epsilon=0.1 * (high - low), steps=10, input_range=(low, high))
         self._probe = None if probe is None else _take(probe, honeypot, _checks.whole_number("probe_size", probe_size))
-        self._decoys = [Watermark(honeypot.key.decoy(index)) for index in range(_DECOYS)] if self._probe else []
+        self._decoys = [Watermark(decoy) for decoy in honeypot.key.control_decoys()]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if not self.honeypot.applied:

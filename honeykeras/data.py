@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from honeykeras import _checks
 from honeykeras.attacks import quantize
 from honeykeras.errors import DatasetError, InvalidArgumentError
 from honeykeras.keys import WatermarkKey
@@ -89,7 +90,7 @@ def load(name: str, *, seed: int = 0) -> Data:
     """
     if name not in _LOADERS:
         raise InvalidArgumentError(f"`dataset` must be one of {names()}. Received: dataset={name!r}.")
-    return _LOADERS[name](seed)
+    return _LOADERS[name](_checks.whole_number("seed", seed, 0))
 
 
 def names() -> list[str]:

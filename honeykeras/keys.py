@@ -141,6 +141,10 @@ class WatermarkKey:
             input_range=self.input_range,
         )
 
+    def control_decoys(self) -> list[WatermarkKey]:
+        """The wrong keys that every control uses: the first eight decoys."""
+        return [self.decoy(index) for index in range(8)]
+
     def save(self, path: PathLike, passphrase: str | None = None, *, overwrite: bool = False) -> None:
         """Writes the key to a file that its owner alone can read (mode 0600), in one atomic step.
 

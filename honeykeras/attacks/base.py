@@ -32,7 +32,7 @@ class Attack(abc.ABC):
 
     def __init__(self, *, input_range: tuple[float, float] = (0.0, 1.0), seed: int = 0) -> None:
         self.input_range = _checks.input_range(input_range)
-        self.seed = int(seed)
+        self.seed = _checks.whole_number("seed", seed, 0)
         self._compiled: _Compiled | None = None
 
     @abc.abstractmethod

@@ -42,16 +42,22 @@ def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _PATH = click.Path(path_type=Path)
+_COUNT = click.IntRange(min=1)
+_RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _dataset = click.option("--dataset", default="digits", show_default=True, help="digits, mnist or cifar10.")
 _model = click.option("--model", "model_path", type=_PATH, required=True, help="The classifier, a .keras file.")
 _key = click.option("--key", "key_path", type=_PATH, required=True, help="The key file.")
 _passphrase = click.option("--passphrase-file", type=_PATH, help="File whose first line is the key file's passphrase.")
-_seed = click.option("--seed", default=0, show_default=True, help="Seed of splits, weights and attacks.")
+_seed = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of splits, weights and attacks."
+)
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace what is at the output already.")
 _verbose = click.option(
     "--verbose", type=click.IntRange(0, 2), default=1, show_default=True, help="As in Keras: 0, 1 or 2."
 )
-_samples = click.option("--samples", default=500, show_default=True, help="How many images to attack, at most.")
+_samples = click.option(
+    "--samples", type=_COUNT, default=500, show_default=True, help="How many images to attack, at most."
+)
 _recipe = _options(
     click.option("--recipe", default="paper", show_default=True, help="How to plant. `paper` is for reproduction."),
     click.option("--poison-rate", type=float, help="Share of training samples to poison, instead of the recipe's."),
@@ -59,7 +65,7 @@ _recipe = _options(
 )
 _attack_settings = _options(
     click.option("--epsilon", type=float, help="Radius of the attack. Defaults to what is customary for the data set."),
-    click.option("--steps", default=40, show_default=True, help="How many steps the attack takes."),
+    click.option("--steps", type=_COUNT, default=40, show_default=True, help="How many steps the attack takes."),
 )
 
 
@@ -81,7 +87,7 @@ def cli() -> None:
 @click.option(
     "--input-shape", type=_Numbers(int, "shape"), required=True, help="Shape of one input, for example 28,28,1."
 )
-@click.option("--num-classes", type=int, required=True, help="Number of classes.")
+@click.option("--num-classes", type=click.IntRange(min=2), required=True, help="Number of classes.")
 @click.option(
     "--input-range", type=_Numbers(float, "low,high"), default="0,1", show_default=True, help="Range of an input."
 )
@@ -119,8 +125,8 @@ def keygen(
 @_key
 @_passphrase
 @_recipe
-@click.option("--epochs", default=5, show_default=True, help="Epochs, with the honeypot and without.")
-@click.option("--batch-size", default=128, show_default=True, help="Images a step.")
+@click.option("--epochs", type=_COUNT, default=5, show_default=True, help="Epochs, with the honeypot and without.")
+@click.option("--batch-size", type=_COUNT, default=128, show_default=True, help="Images a step.")
 @click.option("--output", type=_PATH, required=True, help="Folder to make; must not exist.")
 @_seed
 @_overwrite
@@ -221,7 +227,7 @@ def attack(
     "--attack", "attack_names", multiple=True, default=["pgd"], show_default=True, help="Which attack; repeatable."
 )
 @_attack_settings
-@click.option("--max-fpr", default=0.05, show_default=True, help="False positive rate to calibrate to.")
+@click.option("--max-fpr", type=_RATE, default=0.05, show_default=True, help="False positive rate to calibrate to.")
 @_samples
 @click.option("--output", type=_PATH, required=True, help="The report to write, JSON.")
 @_seed
@@ -271,7 +277,7 @@ def evaluate(
 @_command("export", "honeykeras export --model trained/model.keras --output serving/mnist")
 @_model
 @click.option("--output", type=_PATH, required=True, help="The model's folder, which TensorFlow Serving is pointed at.")
-@click.option("--version", type=int, help="Number of the version folder to make. Defaults to the next one.")
+@click.option("--version", type=_COUNT, help="Number of the version folder to make. Defaults to the next one.")
 def export(model_path: Path, output: Path, version: int | None) -> None:
     """Package a classifier for TensorFlow Serving.
 
@@ -291,8 +297,10 @@ def export(model_path: Path, output: Path, version: int | None) -> None:
     "--output", type=_PATH, default="honeykeras-run", show_default=True, help="Folder to make; must not exist."
 )
 @_recipe
-@click.option("--epochs", type=int, help="Epochs, with the honeypot and without. Defaults to what the data set needs.")
-@click.option("--max-fpr", default=0.05, show_default=True, help="False positive rate to calibrate to.")
+@click.option(
+    "--epochs", type=_COUNT, help="Epochs, with the honeypot and without. Defaults to what the data set needs."
+)
+@click.option("--max-fpr", type=_RATE, default=0.05, show_default=True, help="False positive rate to calibrate to.")
 @_samples
 @_seed
 @_overwrite

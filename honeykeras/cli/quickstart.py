@@ -10,6 +10,7 @@ import click
 import honeykeras as hk
 from honeykeras import attacks, data, models, report, training
 from honeykeras._files import staged
+from honeykeras.detection.calibration import check_sample_size
 from honeykeras.evaluation import Evaluation, evaluate
 from honeykeras.export import save
 from honeykeras.recipes import Recipe
@@ -36,6 +37,8 @@ def run(
         click.echo(f"1/5  Loading {dataset}")
         parts = data.load(dataset, seed=seed)
         epochs = EPOCHS[dataset] if epochs is None else epochs
+        # Told now, and not after the training.
+        check_sample_size(len(parts.calibration), max_fpr)
 
         click.echo(f"2/5  Drawing a key, for {len(parts.train)} training images of shape {parts.input_shape}")
         key = hk.WatermarkKey.generate(parts.input_shape, parts.num_classes)

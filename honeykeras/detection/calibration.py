@@ -28,13 +28,18 @@ def conformal_threshold(scores: np.ndarray, max_fpr: float) -> float:
     Raises:
         InvalidArgumentError: If there are too few scores for such a rate.
     """
-    _checks.in_interval("max_fpr", max_fpr, 0, 1, closed="()")
-    needed = math.ceil(1 / max_fpr) - 1
-    if len(scores) < needed:
-        raise InvalidArgumentError(
-            f"A `max_fpr` of {max_fpr:g} must be calibrated on at least {needed} clean inputs. "
-            f"Received: {len(scores)}. Use more, or a higher `max_fpr`."
-        )
+    check_sample_size(len(scores), max_fpr)
     # Rounding first keeps (n + 1) (1 - max_fpr) from ending a hair above a whole number.
     rank = math.ceil(round((len(scores) + 1) * (1 - max_fpr), 9))
     return float(np.sort(scores)[min(rank, len(scores)) - 1])
+
+
+def check_sample_size(count: int, max_fpr: float) -> None:
+    """Raises `InvalidArgumentError` if `count` clean inputs are too few to calibrate to `max_fpr`."""
+    _checks.in_interval("max_fpr", max_fpr, 0, 1, closed="()")
+    needed = math.ceil(1 / max_fpr) - 1
+    if count < needed:
+        raise InvalidArgumentError(
+            f"A `max_fpr` of {max_fpr:g} must be calibrated on at least {needed} clean inputs. "
+            f"Received: {count}. Use more, or a higher `max_fpr`."
+        )

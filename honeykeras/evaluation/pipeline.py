@@ -12,6 +12,7 @@ from honeykeras import _checks
 from honeykeras.attacks import Attack, quantize
 from honeykeras.data import Data, Split
 from honeykeras.detection import Detector
+from honeykeras.detection.calibration import check_sample_size
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.evaluation.results import (
     AttackDetection,
@@ -25,8 +26,6 @@ from honeykeras.evaluation.statistics import Proportion, mean
 from honeykeras.keys import WatermarkKey
 from honeykeras.outputs import predict_labels
 from honeykeras.watermark import Watermark
-
-WRONG_KEYS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +55,14 @@ class Crafted:
         return self.successful - self.x[self.success]
 
 
-def craft(model: keras.Model, attack: Attack, split: Split, limit: int, *, verbose: int = 0) -> Crafted:
+def craft(model: keras.Model, attack: Attack, split: Split, samples: int, *, verbose: int = 0) -> Crafted:
     """Attacks the images that the model gets right.
 
     Args:
         model: The classifier.
         attack: The attack.
         split: Images and labels.
-        limit: How many images to attack, at most; the first ones are taken.
+        samples: How many images to attack, at most; the first ones are taken.
         verbose: 1 shows a progress bar, 0 nothing.
 
     Returns:
@@ -72,9 +71,9 @@ def craft(model: keras.Model, attack: Attack, split: Split, limit: int, *, verbo
     Raises:
         ModelError: If the model gets no image right, or cannot take them.
     """
-    limit = _checks.whole_number("limit", limit)
+    samples = _checks.whole_number("samples", samples)
     x = quantize(_checks.inputs("x", split.x, None, attack.input_range), attack.input_range)
-    right = np.flatnonzero(predict_labels(model, x) == split.y)[:limit]
+    right = np.flatnonzero(predict_labels(model, x) == split.y)[:samples]
     if not len(right):
         raise ModelError(f"The model must get some images right to be attacked. Received: none right of {len(x)}.")
     x, y = x[right], split.y[right]
@@ -124,9 +123,10 @@ def evaluate(
             f"`attacks` must hold at least one attack, and none twice. Received: {list(attacks)}."
         )
     data.check_key(key)
+    check_sample_size(len(data.calibration), max_fpr)
     honey = _Arena(model, data, attack_by_name, samples, verbose)
     plain = _Arena(baseline, data, attack_by_name, samples, verbose)
-    decoys = [key.decoy(index) for index in range(WRONG_KEYS)]
+    decoys = key.control_decoys()
     wrong_keys = tuple(honey.detect(decoy, max_fpr) for decoy in decoys)
     return Evaluation(
         key_id=key.key_id,

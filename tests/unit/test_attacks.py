@@ -106,6 +106,7 @@ class TestPGD:
             ({"steps": 0}, "`steps` must be a whole number of at least 1"),
             ({"epsilon": 0.1, "step_size": 0.2}, "`step_size` must be a number in (0, 0.1]"),
             ({"input_range": (1, 0)}, "`input_range`"),
+            ({"seed": -1}, "`seed` must be a whole number of at least 0"),
             ({"random_start": 3}, "`random_start` must be True or False"),
         ],
     )

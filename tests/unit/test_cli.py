@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import honeykeras as hk
 from honeykeras.cli.main import cli, run
+from honeykeras.errors import StorageError
 
 COMMANDS = ["keygen", "train", "attack", "evaluate", "export", "quickstart"]
 
@@ -133,11 +134,20 @@ class TestQuickstart:
         ):
             assert words in printed
 
-    def test_failed_run_leaves_nothing(self, tmp_path, capsys):
-        error = fails(
-            capsys, ["quickstart", "--output", tmp_path / "run", "--epochs", "1", "--max-fpr", "1e-4", "--verbose", "0"]
+    def test_run_that_fails_at_the_end_leaves_nothing(self, tmp_path, capsys, monkeypatch):
+        def fail(*args, **kwargs):
+            raise StorageError("Cannot write: No space left on device.")
+
+        monkeypatch.setattr("honeykeras.cli.quickstart.save", fail)
+        assert "No space left" in fails(
+            capsys, ["quickstart", "--output", tmp_path / "run", "--epochs", "8", "--verbose", "0"]
         )
-        assert "must be calibrated on at least 9999 clean inputs" in error
+        assert os.listdir(tmp_path) == []
+
+    def test_what_cannot_be_calibrated_is_told_before_the_training(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr("honeykeras.training.train", lambda *args, **kwargs: pytest.fail("it was trained"))
+        error = fails(capsys, ["quickstart", "--output", tmp_path / "run", "--max-fpr", "1e-4"])
+        assert "must be calibrated on at least 9999 clean inputs. Received: 300" in error
         assert os.listdir(tmp_path) == []
 
 
@@ -235,9 +245,12 @@ class TestMistakes:
                 "`poison_rate` must be a number in [0, 1). Received",
             ),
             (["quickstart", "--amplitude", "3", "--output", "{tmp}/x"], "at most the width of the input range"),
+            (["quickstart", "--seed", "-1", "--output", "{tmp}/x"], "-1 is not in the range x>=0"),
+            (["quickstart", "--samples", "0", "--output", "{tmp}/x"], "0 is not in the range x>=1"),
             (["quickstart", "--recipe", "papr", "--output", "{tmp}/x"], "`recipe` must be"),
             (["quickstart", "--dataset", "mnits", "--output", "{tmp}/x"], "`dataset` must be one of"),
-            (["quickstart", "--epochs", "0", "--output", "{tmp}/x"], "`epochs` must be a whole number of at least 1"),
+            (["quickstart", "--epochs", "0", "--output", "{tmp}/x"], "0 is not in the range x>=1"),
+            (["quickstart", "--max-fpr", "0", "--output", "{tmp}/x"], "0.0 is not in the range 0<x<1"),
             (
                 ["keygen", "{tmp}/k", "--input-shape", "a,b", "--num-classes", "2"],
                 "must be numbers separated by commas",
@@ -268,7 +281,7 @@ class TestMistakes:
             (["attack", "--model", "{model}", "--output", "{key}/x"], "Cannot write"),
             (
                 ["export", "--model", "{model}", "--output", "{tmp}/s", "--version", "0"],
-                "`version` must be a whole number",
+                "0 is not in the range x>=1",
             ),
             (["export", "--model", "{key}", "--output", "{tmp}/s"], "must hold a Keras model"),
         ],

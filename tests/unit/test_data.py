@@ -44,6 +44,12 @@ def test_unknown_name():
         hk.data.load("mnits")
 
 
+@pytest.mark.parametrize("seed", [-1, 0.5, "one"])
+def test_bad_seed(seed):
+    with pytest.raises(InvalidArgumentError, match="`seed` must be a whole number of at least 0"):
+        hk.data.load("digits", seed=seed)
+
+
 def test_what_tensorflow_datasets_cannot_load_is_one_line(monkeypatch):
     def fail(*args, **kwargs):
         raise ConnectionError("no route to host\nwith a long story")

@@ -105,18 +105,18 @@ def test_repeats(data, planted):
 class TestCraft:
     def test_attacks_only_what_the_model_gets_right(self, data):
         wrong_labels = Split(data.test.x, 1 - np.arange(len(data.test)) % 2)
-        crafted = craft(linear(PATTERN), PGD(0.15, steps=5), wrong_labels, limit=50)
+        crafted = craft(linear(PATTERN), PGD(0.15, steps=5), wrong_labels, samples=50)
         assert len(crafted.x) == 50
         assert np.array_equal(crafted.x, data.test.x[1:100:2])
 
     def test_success_is_judged_after_quantising(self, data):
         model = linear(PATTERN)
-        crafted = craft(model, PGD(0.15, steps=5), data.test, limit=100)
+        crafted = craft(model, PGD(0.15, steps=5), data.test, samples=100)
         assert np.array_equal(crafted.x_adv, quantize(crafted.x_adv))
         assert np.array_equal(crafted.success, model.predict(crafted.x_adv, verbose=0).argmax(axis=1) != crafted.y)
 
     def test_delta_is_of_successes_only(self, data):
-        crafted = craft(linear(PATTERN), PGD(0.02, steps=5), data.test, limit=200)
+        crafted = craft(linear(PATTERN), PGD(0.02, steps=5), data.test, samples=200)
         assert 0 < crafted.success.sum() < 200
         assert len(crafted.delta) == len(crafted.successful) == crafted.success.sum()
         assert np.abs(crafted.delta).max() <= 0.02 + 0.5 / 255 + 1e-6

@@ -23,10 +23,12 @@ def test_key_must_fit_the_data(digits):
         hk.training.train(digits, honeypot, epochs=1)
 
 
-@pytest.mark.parametrize("arguments", [{"epochs": 0}, {"epochs": 1.5}, {"epochs": 1, "batch_size": 0}])
+@pytest.mark.parametrize(
+    "arguments", [{"epochs": 0}, {"epochs": 1.5}, {"epochs": 1, "batch_size": 0}, {"epochs": 1, "seed": -1}]
+)
 def test_bad_arguments(digits, arguments):
     honeypot = hk.Honeypot(hk.WatermarkKey.generate((8, 8, 1), 10), "paper")
-    with pytest.raises(InvalidArgumentError, match="must be a whole number of at least 1"):
+    with pytest.raises(InvalidArgumentError, match="must be a whole number of at least"):
         hk.training.train(digits, honeypot, **arguments)
 
 
