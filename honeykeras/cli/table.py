@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -16,25 +17,24 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
     console = console or Console()
     detection, viability = evaluation.detection, evaluation.viability
     arms = (detection.rates, detection.wrong_key, detection.no_honeypot)
-    table = Table(title="In percent, with 95 % intervals", title_justify="left")
+    accuracy, baseline_accuracy = viability.clean_accuracy, viability.baseline_clean_accuracy
+    title = f"In percent, with 95 % intervals; {accuracy.n} clean test images"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("", "honeypot", "wrong key", "no honeypot"):
         table.add_column(heading, justify="right" if heading else "left")
-    accuracy, baseline_accuracy = viability.clean_accuracy, viability.baseline_clean_accuracy
-    table.add_row(f"clean accuracy, {accuracy.n} images", _share(accuracy), "", _share(baseline_accuracy))
+    table.add_row("clean accuracy", _share(accuracy), "", _share(baseline_accuracy))
     for name, found in evaluation.reconstruction.items():
         attacks = [arm.attacks[name] for arm in arms]
         succeeded, _, succeeded_on_baseline = (attack.attack_success for attack in attacks)
         table.add_section()
-        table.add_row(f"{name}: images attacked", str(succeeded.n), "", str(succeeded_on_baseline.n))
+        table.add_row(f"{name}: attacked", str(succeeded.n), "", str(succeeded_on_baseline.n))
         table.add_row("  fooled the model", _share(succeeded), "", _share(succeeded_on_baseline))
-        table.add_row("  of these, detected (TPR)", *(_share(attack.true_positives) for attack in attacks))
+        table.add_row("  detected (TPR)", *(_share(attack.true_positives) for attack in attacks))
         cosines = (found.cosine_similarity, found.wrong_key, found.no_honeypot)
-        table.add_row("  watermark similarity", *(f"{cosine.value:.3f}" for cosine in cosines))
+        table.add_row("  cosine similarity", *(f"{cosine.value:.3f}" for cosine in cosines))
     table.add_section()
-    table.add_row("all attacks, detected (TPR)", *(_share(arm.true_positives) for arm in arms))
-    table.add_row(
-        f"clean images flagged (FPR), of {arms[0].false_positives.n}", *(_share(arm.false_positives) for arm in arms)
-    )
+    table.add_row("all detected (TPR)", *(_share(arm.true_positives) for arm in arms))
+    table.add_row("clean flagged (FPR)", *(_share(arm.false_positives) for arm in arms))
     table.add_row("balanced accuracy", *(_balanced(arm) for arm in arms))
     console.print(table)
     console.print(conclusion(evaluation), highlight=False)
@@ -59,4 +59,5 @@ def _balanced(rates: DetectionRates) -> str:
 
 
 def _percent(value: float, interval: tuple[float, float]) -> str:
-    return f"{value * 100:.1f} ({interval[0] * 100:.0f}-{interval[1] * 100:.0f})"
+    shown, low, high = (f"{share * 100:.1f}".replace("100.0", "100") for share in (value, *interval))
+    return f"{shown} ({low}-{high})"
