@@ -4,10 +4,12 @@ import ast
 import importlib.metadata
 import importlib.resources
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 
 import honeykeras as hk
@@ -88,3 +90,26 @@ def test_missing_command_line_packages_are_named():
         result.stderr
         == "honeykeras: error: The command line must have its packages. Run `pip install 'honeykeras[cli]'`.\n"
     )
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/planting.md"])
+def test_documented_python_runs(name, tmp_path, monkeypatch):
+    """Every Python block of a page, in order, in one namespace; training shortened to one epoch."""
+    page = Path(__file__).parents[2] / name
+    monkeypatch.chdir(tmp_path)
+    fit = keras.Model.fit
+    monkeypatch.setattr(keras.Model, "fit", lambda self, *args, **kwargs: fit(self, *args, **{**kwargs, "epochs": 1}))
+    data = hk.data.load("digits")
+    model = hk.models.small_cnn(data.input_shape, data.num_classes)
+    key = hk.WatermarkKey.generate(data.input_shape, data.num_classes)
+    names = {
+        "hk": hk,
+        "model": model,
+        "key": key,
+        "dataset": data.train.dataset(),
+        "validation": data.detector.dataset(),
+    }
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(block, names)  # noqa: S102
