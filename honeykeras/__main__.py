@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
@@ -17,6 +18,8 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    # Stopped from outside, it cleans up as it does when it is interrupted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return run()
 
 

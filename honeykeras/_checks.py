@@ -43,6 +43,11 @@ def whole_number(name: str, value: Any, least: int = 1, most: int | None = None)
     return int(value)
 
 
+def seed(value: Any) -> int:
+    """Returns `value` if it is a seed that Keras takes, too."""
+    return whole_number("seed", value, 0, 2**32 - 1)
+
+
 def shape(name: str, value: Any) -> tuple[int, ...]:
     """Returns `value` as the shape of one input."""
     try:
@@ -96,14 +101,15 @@ def inputs(name: str, x: Any, input_shape: Sequence[int] | None, bounds: tuple[f
 def labels(name: str, y: Any, count: int, num_classes: int | None = None) -> np.ndarray:
     """Returns `y` as int64 class indices of shape `(count,)`; one-hot labels are reduced to indices."""
     y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] > 1:
+    if y.ndim == 2 and y.shape[1] == (num_classes or y.shape[1]) > 1:
         y = y.argmax(axis=1)
-    y = y.reshape(len(y), -1).squeeze(axis=1) if y.ndim == 2 else y
+    elif y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
     if y.shape != (count,):
         raise InvalidArgumentError(
             f"`{name}` must hold one label for each of the {count} samples. Received: shape={y.shape}."
         )
-    if not np.issubdtype(y.dtype, np.integer) and not np.array_equal(y, np.floor(y)):
+    if not np.issubdtype(y.dtype, np.number) or not np.array_equal(y, np.floor(y)):
         raise InvalidArgumentError(f"`{name}` must hold class indices or one-hot rows. Received: dtype={y.dtype}.")
     y = y.astype(np.int64)
     if count and (y.min() < 0 or (num_classes is not None and y.max() >= num_classes)):

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from honeykeras.errors import StorageError
@@ -19,22 +19,38 @@ def describe(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def check_absent(path: PathLike, overwrite: bool = False) -> None:
-    """Raises `StorageError` if writing to `path` would replace something that is there.
+def check_absent(path: PathLike, overwrite: bool = False, holds: Collection[str] | None = None) -> None:
+    """Raises `StorageError` if writing to `path` would lose something that is there.
 
     An empty folder counts as nothing.
+
+    Args:
+        path: What is to be written.
+        overwrite: Whether its predecessor may be replaced: a file by a file, a folder by a folder.
+        holds: For a folder, what it will hold. One that holds anything else is no predecessor.
     """
     path = Path(path)
     try:
-        taken = os.path.lexists(path) and not (path.is_dir() and not path.is_symlink() and not any(path.iterdir()))
+        is_folder = path.is_dir() and not path.is_symlink()
+        held = set(os.listdir(path)) if is_folder else set()
+        if not os.path.lexists(path) or (is_folder and not held):
+            return
     except OSError as error:
         raise StorageError(f"Cannot write {path}: {describe(error)}.") from error
-    if taken and not overwrite:
+    if not overwrite:
         raise StorageError(f"{path} already exists and is left as it is. Choose another place, or ask to overwrite it.")
+    if is_folder != (holds is not None):
+        kinds = ("a folder", "a file") if is_folder else ("a file", "a folder")
+        raise StorageError(f"{path} is {kinds[0]} and is not replaced by {kinds[1]}. Choose another place.")
+    if not held <= set(holds or ()):
+        lost = ", ".join(sorted(held - set(holds or ()))[:3])
+        raise StorageError(
+            f"{path} holds what would be lost, {lost} for one, and is left as it is. Choose another place."
+        )
 
 
 @contextlib.contextmanager
-def staged(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]:
+def staged(path: PathLike, *, overwrite: bool = False, holds: Collection[str] | None = None) -> Iterator[Path]:
     """Yields a scratch path that becomes `path` when the block ends well.
 
     The scratch path lies in a private folder beside `path` (so on the same file system) and ends in the same
@@ -43,7 +59,8 @@ def staged(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]:
 
     Args:
         path: Where the file or folder is to appear. Missing parent folders are made.
-        overwrite: Whether something already at `path` may be replaced.
+        overwrite: Whether its predecessor at `path` may be replaced, as `check_absent` has it.
+        holds: For a folder that may replace one, what it will hold.
 
     A folder that is replaced is moved aside first. A process that is killed between the two moves, which take
     microseconds, leaves both folders in the scratch folder, `.staged.*`, and neither at `path`.
@@ -55,7 +72,7 @@ def staged(path: PathLike, *, overwrite: bool = False) -> Iterator[Path]:
         StorageError: If something is at `path` already, or the disk refuses (full, read-only, no permission).
     """
     path = Path(path)
-    check_absent(path, overwrite)
+    check_absent(path, overwrite, holds)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch_folder = Path(tempfile.mkdtemp(prefix=".staged.", dir=path.parent))

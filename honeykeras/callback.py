@@ -20,9 +20,10 @@ from honeykeras.watermark import Watermark
 class HoneyCallback(keras.callbacks.Callback):
     """Keeps a honeypot in step with training, and probes what attacks reconstruct.
 
-    At the beginning of each epoch it tells the honeypot which epoch that is, so that poisoned data sets draw
-    afresh and the recipe's schedules apply; a resumed training (`initial_epoch`) goes on where it stopped. With
-    `probe` data, a quick attack at the end of each epoch tells how much of the watermark the attack draws:
+    When training begins it tells the honeypot at which epoch, so that a resumed training (`initial_epoch`) goes on
+    with the draws and the schedules of where it stopped. From there on the passes over the data are counted, so
+    that nothing depends on how far a pipeline reads ahead. With `probe` data, a quick attack at the end of each
+    epoch tells how much of the watermark the attack draws:
 
     - `watermark_similarity`: mean cosine similarity of watermark and perturbation (Abdou et al. 2021,
       HoneyModels, section III-C.3);
@@ -66,6 +67,7 @@ class HoneyCallback(keras.callbacks.Callback):
         """
         super().__init__()
         self.honeypot = honeypot
+        self._told_epoch = False
         low, high = honeypot.key.input_range
         self.attack = attack or PGD(epsilon=0.1 * (high - low), steps=10, input_range=(low, high))
         self._probe = None if probe is None else _take(probe, honeypot, _checks.whole_number("probe_size", probe_size))
@@ -78,11 +80,14 @@ class HoneyCallback(keras.callbacks.Callback):
                 "`dataset.apply(honeypot.poison)`.",
                 stacklevel=2,
             )
+        self._told_epoch = False
         # Told at once, and not after the first epoch.
         Logits(self.model, self.honeypot.key.input_shape, self.honeypot.key.num_classes)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.honeypot.set_epoch(epoch)
+        if not self._told_epoch:
+            self.honeypot.set_epoch(epoch)
+            self._told_epoch = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._probe and logs is not None:

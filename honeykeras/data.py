@@ -64,10 +64,10 @@ class Data:
 
     def check_key(self, key: WatermarkKey) -> None:
         """Raises `InvalidArgumentError` unless `key` is for images and classes such as these."""
-        if (key.input_shape, key.num_classes) != (self.input_shape, self.num_classes):
+        if (key.input_shape, key.num_classes, key.input_range) != (self.input_shape, self.num_classes, (0, 1)):
             raise InvalidArgumentError(
-                f"The key must be for inputs of shape {self.input_shape} and {self.num_classes} classes, as "
-                f"{self.name} has. Received: {key}."
+                f"The key must be for inputs of shape {self.input_shape} in [0, 1] and {self.num_classes} classes, as "
+                f"{self.name} has. Received: {key}, with inputs in {list(key.input_range)}."
             )
 
 
@@ -90,7 +90,7 @@ def load(name: str, *, seed: int = 0) -> Data:
     """
     if name not in _LOADERS:
         raise InvalidArgumentError(f"`dataset` must be one of {names()}. Received: dataset={name!r}.")
-    return _LOADERS[name](_checks.whole_number("seed", seed, 0))
+    return _LOADERS[name](_checks.seed(seed))
 
 
 def names() -> list[str]:

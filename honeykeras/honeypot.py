@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import tensorflow as tf
 
 from honeykeras import _checks, poisoning, recipes
-from honeykeras.errors import InvalidArgumentError, SecretSerializationError
+from honeykeras.errors import SecretSerializationError
 from honeykeras.keys import WatermarkKey
 from honeykeras.recipes import Recipe
 from honeykeras.watermark import Watermark
@@ -16,8 +16,7 @@ from honeykeras.watermark import Watermark
 class Honeypot:
     """What turns an ordinary training run into the planting of a watermark.
 
-    It offers the `tf.data` transform (`poison`) and keeps the state that `HoneyCallback` moves from epoch to
-    epoch.
+    It offers the `tf.data` transform (`poison`), and counts the epochs that it has gone through.
 
     Example:
 
@@ -42,32 +41,27 @@ class Honeypot:
                 ships, `"paper"`, reproduces the paper and does not outdo its controls.
 
         Raises:
-            InvalidArgumentError: If there is no such recipe, or its amplitude exceeds the key's input range.
+            InvalidArgumentError: If there is no such recipe.
         """
         self.key = key
         self.recipe = recipes.get(recipe)
-        low, high = key.input_range
-        if self.recipe.max_amplitude > high - low:
-            raise InvalidArgumentError(
-                f"`amplitude` must be at most the width of the input range, {high - low:g}. "
-                f"Received: amplitude={self.recipe.max_amplitude:g}."
-            )
         self.watermark = Watermark(key)
         self.applied = False
-        self.state = poisoning.PlantingState()
-        self.set_epoch(0)
+        self._state = poisoning.PlantingState()
 
     def set_epoch(self, epoch: int) -> None:
-        """States which epoch is next, so that its draws and the recipe's settings for it are used.
+        """States which epoch the next pass over a poisoned data set is.
 
-        `HoneyCallback` calls this at the beginning of each epoch. Passes over a poisoned data set that begin
-        after it draw afresh one by one, and draw the same again after the same call.
+        Passes that follow are the epochs that follow. `HoneyCallback` calls this when a training begins. The same
+        epoch of the same data set draws the same.
 
         Args:
             epoch: The epoch, from 0.
+
+        Raises:
+            InvalidArgumentError: If it is no whole number of at least 0.
         """
-        _checks.whole_number("epoch", epoch, 0)
-        self.state.set_epoch(epoch, **self.recipe.at(epoch))
+        self._state.set_epoch(_checks.whole_number("epoch", epoch, 0))
 
     def poison(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """The transform for `dataset.apply`: watermarks a share of the samples and changes their labels.
@@ -94,7 +88,7 @@ class Honeypot:
                 the data set is empty or endless.
         """
         poisoned = poisoning.poison(
-            dataset, self.watermark, self.key.num_classes, self.key.draw_seed("labels"), self.state, self.recipe
+            dataset, self.watermark, self.key.num_classes, self.key.draw_seed("labels"), self._state, self.recipe
         )
         self.applied = True
         return poisoned

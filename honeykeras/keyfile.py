@@ -79,7 +79,7 @@ def read(path: PathLike, passphrase: str | None) -> tuple[dict[str, Any], bytes]
         KeyFileError: If others can read the file, or it is truncated, altered or of another version.
         PassphraseError: If the passphrase is missing, wrong or not needed.
     """
-    document = _parse(path, _read_private(path))
+    document = _parse(path, read_private(path, "key file"))
     protection, secret = document.pop("protection"), document.pop("secret")
     if protection == {"kind": "none"}:
         checksum = document.pop("checksum", None)
@@ -94,7 +94,20 @@ def read(path: PathLike, passphrase: str | None) -> tuple[dict[str, Any], bytes]
     return document, opened
 
 
-def _read_private(path: PathLike) -> bytes:
+def read_private(path: PathLike, what: str) -> bytes:
+    """Reads a file that its owner alone can read.
+
+    Args:
+        path: The file.
+        what: What messages call it.
+
+    Returns:
+        Its content, cut off above the size that a key file can have.
+
+    Raises:
+        StorageError: If there is no such file, or it cannot be read.
+        KeyFileError: If others can read it, or it is no regular file.
+    """
     try:
         # Asked of the open file, so that nobody can put another one in its place in between. Non-blocking: a
         # named pipe must not hang the reader.
@@ -105,11 +118,11 @@ def _read_private(path: PathLike) -> bytes:
             if os.name == "posix" and status.st_mode & 0o077:
                 raise KeyFileError(
                     f"{path} must be readable by its owner alone. Received: mode {stat.S_IMODE(status.st_mode):04o}. "
-                    f"Run `chmod 600 {path}`, and replace the key if others may have read it."
+                    f"Run `chmod 600 {path}`, and replace the secret if others may have read it."
                 )
             return file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise StorageError(f"Cannot read the key file {path}: {describe(error)}.") from None
+        raise StorageError(f"Cannot read the {what} {path}: {describe(error)}.") from None
 
 
 def _parse(path: PathLike, content: bytes) -> dict[str, Any]:
@@ -119,9 +132,10 @@ def _parse(path: PathLike, content: bytes) -> dict[str, Any]:
         document = None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise KeyFileError(f"{path} is not a honeykeras key file, or it is truncated or altered.")
-    if document.get("version") != VERSION:
+    version = document.get("version")
+    if type(version) is not int or version != VERSION:
         raise KeyFileError(
-            f"{path} must be a key file of version {VERSION}. Received: version={document.get('version')!r}. "
+            f"{path} must be a key file of version {VERSION}. Received: version={version!r}. "
             "A newer honeykeras may be needed."
         )
     if not isinstance(document.get("protection"), dict) or not isinstance(document.get("secret"), str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -20,6 +21,8 @@ from honeykeras.errors import InvalidArgumentError, KeyFileError, SecretSerializ
 MASTER_BYTES = 32
 # Part of every derivation. It changes only together with what is derived, and then the key file's version does.
 _SCHEME = b"honeykeras/v1/"
+# Far more than any image has, and few enough for a pattern to fit into memory.
+_MAX_FEATURES = 2**24
 
 
 class WatermarkKey:
@@ -70,6 +73,10 @@ class WatermarkKey:
             raise InvalidArgumentError(f"`master` must be {MASTER_BYTES} bytes.")
         self._master = master
         self.input_shape = _checks.shape("input_shape", input_shape)
+        if math.prod(self.input_shape) > _MAX_FEATURES:
+            raise InvalidArgumentError(
+                f"`input_shape` must have at most {_MAX_FEATURES} features. Received: input_shape={self.input_shape}."
+            )
         self.num_classes = _checks.whole_number("num_classes", num_classes, 2)
         self.pattern = patterns.Scattered() if pattern is None else pattern
         self.input_range = _checks.input_range(input_range)
@@ -176,9 +183,9 @@ class WatermarkKey:
         header, master = keyfile.read(path, passphrase)
         try:
             key = cls._from_header(header, master)
-        except (InvalidArgumentError, KeyError, TypeError) as error:
+        except (InvalidArgumentError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise KeyFileError(f"{path} is not a key that this version can use: {error}") from None
-        if not hmac.compare_digest(key.key_id, str(header.get("key_id"))):
+        if not hmac.compare_digest(key.key_id.encode(), str(header.get("key_id")).encode()):
             raise KeyFileError(f"{path} was altered: its content does not match its key id. Restore it from a backup.")
         return key
 

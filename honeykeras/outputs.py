@@ -19,7 +19,7 @@ if keras.config.backend() != "tensorflow":
     )
 
 # Operations that pass a tensor on, so that what stands before them is looked at.
-_PASSING = ("Identity", "Cast")
+_PASSING = ("Identity", "Cast", "Reshape", "Squeeze")
 
 # How many random inputs show whether a model gives probabilities, and how far from one a row of half-precision
 # probabilities may sum.
@@ -99,8 +99,10 @@ def predict_labels(model: keras.Model, x: np.ndarray, batch_size: int = 512) -> 
 def _softmax_input(output: tf.Tensor) -> tf.Tensor | None:
     tensor = output
     while tensor.op.type in _PASSING:
-        (tensor,) = tensor.op.inputs
-    return tensor.op.inputs[0] if tensor.op.type == "Softmax" else None
+        tensor = tensor.op.inputs[0]
+    if tensor.op.type != "Softmax" or tensor.shape[-1] != output.shape[-1]:
+        return None
+    return tf.reshape(tensor.op.inputs[0], tf.shape(output))
 
 
 def _no_classifier(output: Any, num_classes: int | None = None) -> ModelError:

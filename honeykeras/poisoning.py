@@ -22,29 +22,21 @@ _CHUNK = 256
 
 
 class PlantingState:
-    """What a poisoned data set reads when a pass over it begins."""
+    """Counts the passes over poisoned data sets: each is an epoch of the recipe."""
 
     def __init__(self) -> None:
         # A data pipeline runs on the host and cannot read a variable on a GPU.
         with tf.init_scope(), tf.device("/CPU:0"):
-            self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-            self._passes = tf.Variable(0, dtype=tf.int64, trainable=False)
-            self._poison_rate = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-            self._amplitude = tf.Variable(0.0, dtype=tf.float32, trainable=False)
+            self._next_epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
 
-    def set_epoch(self, epoch: int, *, poison_rate: float, amplitude: float) -> None:
-        """Sets what passes that begin from now on are to use."""
-        self._epoch.assign(epoch)
-        self._poison_rate.assign(poison_rate)
-        self._amplitude.assign(amplitude)
-        self._passes.assign(0)
+    def set_epoch(self, epoch: int) -> None:
+        """Sets which epoch the next pass is."""
+        self._next_epoch.assign(epoch)
 
-    def begin_pass(self, seed: np.ndarray) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Counts a new pass; returns its seed, poison rate and amplitude."""
+    def begin_pass(self) -> tf.Tensor:
+        """Begins a pass; returns its epoch, scalar int64."""
         with tf.device("/CPU:0"):
-            index = self._passes.assign_add(1, read_value=True)
-            pass_seed = tf.random.fold_in(tf.random.fold_in(tf.constant(seed), self._epoch.read_value()), index)
-            return pass_seed, self._poison_rate.read_value(), self._amplitude.read_value()
+            return self._next_epoch.assign_add(1, read_value=True) - 1
 
 
 def poison(
@@ -77,8 +69,11 @@ def poison(
         return chunks.scan(tf.zeros(num_classes, tf.int64), step)
 
     def begin(_: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        pass_seed, poison_rate, amplitude = state.begin_pass(seed)
-        return draw_plan(counts, poison_rate, num_classes, pass_seed), amplitude
+        epoch = state.begin_pass()
+        settings = recipe.at(epoch)
+        plan = draw_plan(counts, settings["poison_rate"], num_classes, tf.random.fold_in(tf.constant(seed), epoch))
+        low, high = watermark.input_range
+        return plan, tf.cast(settings["amplitude"] * (high - low), tf.float32)
 
     poisoned = tf.data.Dataset.from_tensors(0).map(begin).flat_map(one_pass)
     if not batched:
@@ -121,8 +116,12 @@ def draw_plan(counts: np.ndarray, poison_rate: tf.Tensor, num_classes: int, seed
     """
     size = counts.sum()
 
+    def purpose_seed(purpose: int) -> tf.Tensor:
+        # As int64: of a Python number, TensorFlow would make a seed of 32 bits.
+        return tf.random.fold_in(seed, tf.constant(purpose, tf.int64))
+
     def uniform(purpose: int, count: int) -> tf.Tensor:
-        return tf.random.stateless_uniform([count], tf.random.fold_in(seed, purpose), dtype=tf.float64)
+        return tf.random.stateless_uniform([count], purpose_seed(purpose), dtype=tf.float64)
 
     base, extra = quotas(counts, poison_rate)
     # Which classes give one more is drawn, too; classes without samples come last and so never do.
@@ -132,7 +131,7 @@ def draw_plan(counts: np.ndarray, poison_rate: tf.Tensor, num_classes: int, seed
     classes = tf.repeat(tf.range(num_classes), counts)
     order = tf.argsort(tf.cast(classes, tf.float64) + uniform(1, size))
     taken = tf.range(size) - tf.gather(_starts(counts), classes) < tf.gather(quota, classes)
-    shifts = tf.random.stateless_uniform([size], tf.random.fold_in(seed, 2), 1, num_classes, tf.int64)
+    shifts = tf.random.stateless_uniform([size], purpose_seed(2), 1, num_classes, tf.int64)
     return tf.scatter_nd(order[:, None], tf.where(taken, shifts, 0), [size])
 
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras.errors import InvalidArgumentError
@@ -33,7 +33,8 @@ class Recipe:
     Attributes:
         name: What reports call the recipe.
         poison_rate: Share of the training samples that are watermarked and relabelled each epoch, in [0, 1).
-        amplitude: Strength of the watermark, in input units, above 0. How wide the input range is bounds it.
+        amplitude: Strength of the watermark, as a share of the width of the input range, in (0, 1]: for images in
+            [0, 1], that is in input units.
     """
 
     name: str
@@ -42,20 +43,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "poison_rate", _schedule("poison_rate", self.poison_rate, 0, 1, "[)"))
-        object.__setattr__(self, "amplitude", _schedule("amplitude", self.amplitude, 0, np.inf, "()"))
-
-    @property
-    def max_amplitude(self) -> float:
-        """The greatest amplitude at any epoch."""
-        return max(_values(self.amplitude))
+        object.__setattr__(self, "amplitude", _schedule("amplitude", self.amplitude, 0, 1, "(]"))
 
     @property
     def max_poison_rate(self) -> float:
         """The greatest poison rate at any epoch."""
         return max(_values(self.poison_rate))
 
-    def at(self, epoch: int) -> dict[str, float]:
-        """The settings of one epoch: `poison_rate` and `amplitude`.
+    def at(self, epoch: int | tf.Tensor) -> dict[str, tf.Tensor]:
+        """The settings of one epoch: `poison_rate` and `amplitude`, scalars, float64. Works in a `tf.function`.
 
         Args:
             epoch: The epoch, from 0.
@@ -94,11 +90,15 @@ def _values(schedule: Schedule) -> list[float]:
     return [schedule] if isinstance(schedule, float) else [value for _, value in schedule]
 
 
-def _at(schedule: Schedule, epoch: int) -> float:
-    if isinstance(schedule, float):
-        return schedule
-    epochs, values = zip(*schedule, strict=True)
-    return float(np.interp(epoch, epochs, values))
+def _at(schedule: Schedule, epoch: int | tf.Tensor) -> tf.Tensor:
+    points = ((0.0, schedule),) if isinstance(schedule, float) else schedule
+    epochs, values = (tf.constant(column, tf.float64) for column in zip(*points, strict=True))
+    epoch = tf.cast(epoch, tf.float64)
+    after = tf.searchsorted(epochs, epoch[None], side="right")[0]
+    last = len(points) - 1
+    left, right = tf.minimum(after - 1, last), tf.minimum(after, last)
+    share = tf.math.divide_no_nan(epoch - epochs[left], epochs[right] - epochs[left])
+    return values[left] + share * (values[right] - values[left])
 
 
 PAPER = Recipe(name="paper", poison_rate=0.3, amplitude=1.0)

@@ -8,6 +8,8 @@ import tensorflow as tf
 from honeykeras.errors import InvalidArgumentError
 
 _TOLERANCE = 1e-6
+# Half-precision rows of smoothed labels sum to one only so nearly.
+_SUM_TOLERANCE = 1e-2
 
 
 def check_structure(dataset: tf.data.Dataset, input_shape: tuple[int, ...], num_classes: int) -> bool:
@@ -46,6 +48,12 @@ def check_structure(dataset: tf.data.Dataset, input_shape: tuple[int, ...], num_
         raise InvalidArgumentError(
             f"The data set's labels must be class indices or one-hot of width {num_classes}. Received: shape={y.shape}."
         )
+    # A label must also be able to become that of any other class.
+    if not (y.dtype.is_floating or (y.dtype.is_integer and y.dtype.max >= num_classes - 1)):
+        raise InvalidArgumentError(
+            f"The data set's labels must be numbers of a type that holds {num_classes} classes. "
+            f"Received: dtype={y.dtype.name}."
+        )
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InvalidArgumentError("The data set must end. Apply the poisoning first and `repeat()` after it.")
     return batched
@@ -71,17 +79,17 @@ def count_classes(batches: tf.data.Dataset, num_classes: int, input_range: tuple
         "least": tf.constant(np.inf, tf.float64),
         "greatest": tf.constant(-np.inf, tf.float64),
         "nan": tf.constant(0, tf.int64),
-        "fractional": tf.constant(0, tf.int64),
+        "malformed": tf.constant(0, tf.int64),
     }
     total = {name: value.numpy() for name, value in found.reduce(nothing, _merge).items()}
     _, *counts, _ = total["counts"]
     if not total["counts"].sum():
         raise InvalidArgumentError("The data set must hold at least one sample. Received: an empty data set.")
     below, above = total["counts"][[0, -1]]
-    if below or above or total["fractional"]:
+    if below or above or total["malformed"]:
         raise InvalidArgumentError(
-            f"The data set's labels must be whole numbers in [0, {num_classes}), or one-hot rows. "
-            f"Received: {below} below that, {above} above, {total['fractional']} that are not whole."
+            f"The data set's labels must be whole numbers in [0, {num_classes}), or rows that sum to one. "
+            f"Received: {below} below that, {above} above, {total['malformed']} that are neither."
         )
     low, high = input_range
     if total["nan"] or total["least"] < low - _TOLERANCE or total["greatest"] > high + _TOLERANCE:
@@ -111,13 +119,19 @@ def _look(x: tf.Tensor, y: tf.Tensor, num_classes: int) -> dict[str, tf.Tensor]:
     index = class_index(y)
     # Labels out of range are counted at the two ends, so that one pass finds all that is wrong.
     bins = tf.cast(tf.clip_by_value(index, -1, num_classes) + 1, tf.int32)
-    not_whole = tf.cast(index, tf.float64) != tf.cast(_class(y), tf.float64)
+    if is_one_hot(y):
+        rows = tf.cast(y, tf.float64)
+        # Smoothed labels are fine. Written so that a NaN is not.
+        is_share = tf.reduce_all(rows >= 0, axis=1) & (tf.abs(tf.reduce_sum(rows, axis=1) - 1) < _SUM_TOLERANCE)
+        malformed = tf.logical_not(is_share)
+    else:
+        malformed = tf.cast(index, tf.float64) != tf.cast(_class(y), tf.float64)
     return {
         "counts": tf.math.bincount(bins, minlength=num_classes + 2, dtype=tf.int64),
         "least": tf.cast(tf.reduce_min(x), tf.float64),
         "greatest": tf.cast(tf.reduce_max(x), tf.float64),
         "nan": tf.math.count_nonzero(tf.math.is_nan(x)),
-        "fractional": tf.math.count_nonzero(not_whole),
+        "malformed": tf.math.count_nonzero(malformed),
     }
 
 

@@ -53,7 +53,7 @@ def train(
     """
     _checks.whole_number("epochs", epochs)
     _checks.whole_number("batch_size", batch_size)
-    _checks.whole_number("seed", seed, 0)
+    _checks.seed(seed)
     data.check_key(honeypot.key)
     callback = HoneyCallback(honeypot, probe=(data.detector.x, data.detector.y))
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 import tensorflow as tf
 
-from honeykeras.errors import SecretSerializationError
+from honeykeras.errors import InvalidArgumentError, SecretSerializationError
 from honeykeras.keys import WatermarkKey
 
 
@@ -54,7 +54,7 @@ class Watermark:
         Returns:
             The watermarked inputs, of the shape and dtype of `x`.
         """
-        x = tf.convert_to_tensor(x)
+        x = self._check("x", x)
         amplitude = tf.cast(amplitude, x.dtype)
         if amplitude.shape.rank:
             amplitude = tf.reshape(amplitude, [-1] + [1] * len(self.input_shape))
@@ -69,8 +69,21 @@ class Watermark:
         Returns:
             Shape `(batch, num_features)`, dtype of `x`.
         """
-        x = tf.convert_to_tensor(x)
+        x = self._check("x", x)
         return tf.gather(tf.reshape(x, [-1, self._pattern.size]), self._features, axis=1)
+
+    def scatter(self, values: np.ndarray) -> np.ndarray:
+        """The opposite of `extract`, for one value of each of the key's features.
+
+        Args:
+            values: Shape `(num_features,)`.
+
+        Returns:
+            Shape `(features,)`: the values where the key's features are in a flattened input, zero elsewhere.
+        """
+        flat = np.zeros(self._pattern.size, np.asarray(values).dtype)
+        flat[self._features] = values
+        return flat
 
     def cosine_similarity(self, delta: tf.Tensor) -> tf.Tensor:
         """How much of the watermark an attack reconstructed (section III-C.3).
@@ -83,9 +96,18 @@ class Watermark:
             Cosine of the angle between each delta and the watermark, shape `(batch,)`, float32 in [-1, 1]; zero
             for a delta of zero.
         """
-        delta = tf.reshape(tf.cast(delta, tf.float32), [-1, self._pattern.size])
+        delta = tf.reshape(tf.cast(self._check("delta", delta), tf.float32), [-1, self._pattern.size])
         unit = self._pattern.ravel() / np.linalg.norm(self._pattern)
         return tf.linalg.matvec(tf.math.l2_normalize(delta, axis=1), unit)
+
+    def _check(self, name: str, x: tf.Tensor) -> tf.Tensor:
+        x = tf.convert_to_tensor(x)
+        if not x.shape.is_compatible_with([None, *self.input_shape]) or not x.dtype.is_floating:
+            expected = f"(batch, {', '.join(map(str, self.input_shape))})"
+            raise InvalidArgumentError(
+                f"`{name}` must be floating point of shape {expected}. Received: {x.dtype.name} of shape {x.shape}."
+            )
+        return x
 
     def __repr__(self) -> str:
         return f"Watermark(key_id={self.key_id!r}, num_features={self.num_features})"

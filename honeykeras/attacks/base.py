@@ -32,7 +32,7 @@ class Attack(abc.ABC):
 
     def __init__(self, *, input_range: tuple[float, float] = (0.0, 1.0), seed: int = 0) -> None:
         self.input_range = _checks.input_range(input_range)
-        self.seed = _checks.whole_number("seed", seed, 0)
+        self.seed = _checks.seed(seed)
         self._compiled: _Compiled | None = None
 
     @abc.abstractmethod
@@ -103,9 +103,10 @@ class Attack(abc.ABC):
         return f"{type(self).__name__}({settings})"
 
     def _compile(self, model: keras.Model, input_shape: tuple[int, ...]) -> _Compiled:
-        """Compiles the attack on a model, or returns what was compiled last if it was on that model."""
-        last = self._compiled
-        if last is None or last.model is not model or last.input_shape != input_shape:
+        """Compiles the attack on a model, or returns what was compiled last if nothing has changed since."""
+        # The identities of the variables tell when a model was rebuilt under the same name.
+        state = repr((input_shape, self.get_config(), [id(weight) for weight in model.weights]))
+        if self._compiled is None or self._compiled.model is not model or self._compiled.state != state:
             logits = Logits(model, input_shape)
             signature = [
                 tf.TensorSpec([None, *input_shape], tf.float32),
@@ -115,16 +116,16 @@ class Attack(abc.ABC):
             attack = tf.function(
                 lambda x, y, seed: self.perturb(logits, x, y, seed), input_signature=signature, autograph=False
             )
-            self._compiled = last = _Compiled(model, input_shape, logits, attack)
-        return last
+            self._compiled = _Compiled(model, state, logits, attack)
+        return self._compiled
 
 
 @dataclasses.dataclass(frozen=True)
 class _Compiled:
-    """An attack on one model."""
+    """An attack, as it was set, on a model, as it was built."""
 
     model: keras.Model
-    input_shape: tuple[int, ...]
+    state: str
     logits: Logits
     attack: Callable[..., tf.Tensor]
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from honeykeras.cli.startup import load_tensorflow
-from honeykeras.errors import HoneyKerasError, InvalidArgumentError, StorageError
+from honeykeras.errors import HoneyKerasError, InvalidArgumentError
 
 PROGRAM = "honeykeras"
 
@@ -49,7 +49,11 @@ _model = click.option("--model", "model_path", type=_PATH, required=True, help="
 _key = click.option("--key", "key_path", type=_PATH, required=True, help="The key file.")
 _passphrase = click.option("--passphrase-file", type=_PATH, help="File whose first line is the key file's passphrase.")
 _seed = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of splits, weights and attacks."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of splits, weights and attacks.",
 )
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace what is at the output already.")
 _verbose = click.option(
@@ -61,7 +65,7 @@ _samples = click.option(
 _recipe = _options(
     click.option("--recipe", default="paper", show_default=True, help="How to plant. `paper` is for reproduction."),
     click.option("--poison-rate", type=float, help="Share of training samples to poison, instead of the recipe's."),
-    click.option("--amplitude", type=float, help="Strength of the watermark, instead of the recipe's."),
+    click.option("--amplitude", type=float, help="Strength of the watermark, a share of the input range."),
 )
 _attack_settings = _options(
     click.option("--epsilon", type=float, help="Radius of the attack. Defaults to what is customary for the data set."),
@@ -155,17 +159,17 @@ def train(
     from honeykeras._files import check_absent, staged
     from honeykeras.cli import quickstart as steps
 
-    check_absent(output, overwrite)
+    check_absent(output, overwrite, steps.TRAINED)
+    recipe_data = _get_recipe(recipe, poison_rate, amplitude)
     key = hk.WatermarkKey.load(key_path, _read_passphrase(passphrase_file))
-    honeypot = hk.Honeypot(key, _get_recipe(recipe, poison_rate, amplitude))
     data = hk.data.load(dataset, seed=seed)
+    data.check_key(key)
+    honeypot = hk.Honeypot(key, recipe_data)
     trained = hk.training.train(data, honeypot, epochs=epochs, batch_size=batch_size, seed=seed, verbose=verbose)
-    with staged(output, overwrite=overwrite) as folder:
+    with staged(output, overwrite=overwrite, holds=steps.TRAINED) as folder:
         folder.mkdir()
-        steps.save_trained(folder, trained)
         settings = {**steps.training_settings(dataset, honeypot, epochs, seed), "batch_size": batch_size}
-        histories = {"history": trained.history, "baseline_history": trained.baseline_history}
-        hk.report.write(folder / "training.json", {"settings": settings, **histories})
+        steps.save_trained(folder, trained, settings)
     click.echo(f"Wrote model.keras, baseline.keras and training.json to {output}.")
 
 
@@ -262,13 +266,16 @@ def evaluate(
 
     check_absent(output, overwrite)
     key = hk.WatermarkKey.load(key_path, _read_passphrase(passphrase_file))
+    if model_path.resolve() == baseline_path.resolve():
+        raise InvalidArgumentError(f"The baseline must be another model. Received: {model_path} for both.")
+    provenance = quickstart.check_provenance(model_path, dataset, key, seed)
     model, baseline = hk.models.load(model_path), hk.models.load(baseline_path)
     data = hk.data.load(dataset, seed=seed)
     attacks = [_get_attack(name, data, epsilon, steps, seed) for name in attack_names]
     evaluation = judge(
         model, key, data, baseline=baseline, attacks=attacks, max_fpr=max_fpr, samples=samples, verbose=verbose
     )
-    settings = quickstart.evaluation_settings(dataset, attacks, samples, seed)
+    settings = {**provenance, **quickstart.evaluation_settings(dataset, attacks, samples, seed)}
     hk.report.write(output, hk.report.make(evaluation, settings), overwrite=overwrite)
     table.show(evaluation)
     click.echo(f"Wrote {output}.")
@@ -321,14 +328,14 @@ def quickstart(
     """Do the main job, end to end.
 
     Trains a classifier as a honeypot, attacks it, detects the attacks, judges that beside its controls, and
-    exports the model. Writes watermark.key, model.keras, baseline.keras, report.json and serving/ into the output
-    folder: all of them at the end, or nothing.
+    exports the model. Writes watermark.key, model.keras, baseline.keras, training.json, report.json and serving/ into
+    the output folder: all of them at the end, or nothing.
     """
     load_tensorflow()
+    from honeykeras.cli import quickstart as steps
     from honeykeras.cli import table
-    from honeykeras.cli.quickstart import run as run_quickstart
 
-    evaluation = run_quickstart(
+    evaluation = steps.run(
         dataset,
         output,
         recipe=_get_recipe(recipe, poison_rate, amplitude),
@@ -340,7 +347,7 @@ def quickstart(
         verbose=verbose,
     )
     table.show(evaluation)
-    click.echo(f"Wrote watermark.key, model.keras, baseline.keras, report.json and serving/ to {output}.")
+    click.echo(f"Wrote {', '.join(steps.QUICKSTART)} to {output}.")
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -385,10 +392,13 @@ def _show_warning(message: Any, category: Any, filename: str, lineno: int, file:
 def _read_passphrase(path: Path | None) -> str | None:
     if path is None:
         return None
+    from honeykeras.keyfile import read_private
+
     try:
-        return path.read_text().split("\n", 1)[0]
-    except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(f"Cannot read the passphrase file {path}: {error}") from None
+        return read_private(path, "passphrase file").decode().split("\n", 1)[0].rstrip("\r")
+    except UnicodeDecodeError:
+        # Without the reason: it would repeat a byte of the passphrase.
+        raise InvalidArgumentError(f"The passphrase file {path} must be text in UTF-8.") from None
 
 
 def _get_recipe(name: str, poison_rate: float | None, amplitude: float | None) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,18 @@ import honeykeras as hk
 from honeykeras import attacks, data, models, report, training
 from honeykeras._files import staged
 from honeykeras.detection.calibration import check_sample_size
+from honeykeras.errors import InvalidArgumentError
 from honeykeras.evaluation import Evaluation, evaluate
 from honeykeras.export import save
 from honeykeras.recipes import Recipe
 
 # What the reference classifier needs to settle on each data set.
 EPOCHS = {"digits": 20, "mnist": 3, "cifar10": 8}
+
+
+# What each command leaves in its folder.
+TRAINED = ("model.keras", "baseline.keras", "training.json")
+QUICKSTART = (*TRAINED, "watermark.key", "report.json", "serving")
 
 
 def run(
@@ -32,7 +41,7 @@ def run(
     verbose: int,
 ) -> Evaluation:
     """Plants, attacks, detects, judges and exports; all of `output` appears at the end, or nothing."""
-    with staged(output, overwrite=overwrite) as folder:
+    with staged(output, overwrite=overwrite, holds=QUICKSTART) as folder:
         folder.mkdir()
         click.echo(f"1/5  Loading {dataset}")
         parts = data.load(dataset, seed=seed)
@@ -47,7 +56,8 @@ def run(
         click.echo(f"3/5  Training without a honeypot, then with one (recipe {recipe.name!r}), {epochs} epochs each")
         honeypot = hk.Honeypot(key, recipe)
         trained = training.train(parts, honeypot, epochs=epochs, seed=seed, verbose=verbose)
-        save_trained(folder, trained)
+        used = training_settings(dataset, honeypot, epochs, seed)
+        save_trained(folder, trained, used)
 
         click.echo("4/5  Attacking both models and detecting the attacks, with the key and eight wrong ones")
         attack = attacks.PGD(epsilon=parts.epsilon, seed=seed)
@@ -62,7 +72,7 @@ def run(
             verbose=verbose,
         )
         settings = {
-            **training_settings(dataset, honeypot, epochs, seed),
+            **used,
             **evaluation_settings(dataset, [attack], samples, seed),
         }
         report.write(folder / "report.json", report.make(evaluation, settings))
@@ -72,10 +82,40 @@ def run(
     return evaluation
 
 
-def save_trained(folder: Path, trained: training.Trained) -> None:
-    """Writes both models into a folder."""
+def save_trained(folder: Path, trained: training.Trained, settings: Mapping[str, Any]) -> None:
+    """Writes both models into a folder, and how they were trained."""
     models.save(trained.model, folder / "model.keras")
     models.save(trained.baseline, folder / "baseline.keras")
+    histories = {"history": trained.history, "baseline_history": trained.baseline_history}
+    report.write(folder / "training.json", {"settings": settings, **histories})
+
+
+def check_provenance(model_path: Path, dataset: str, key: hk.WatermarkKey, seed: int) -> dict[str, Any]:
+    """Returns how a model was trained, from the `training.json` beside it; nothing if there is none.
+
+    Raises:
+        InvalidArgumentError: If it was trained on another data set, with another key or another seed: then it has
+            seen other images than the ones it is to be judged on suppose.
+    """
+    path = model_path.with_name("training.json")
+    try:
+        settings = dict(json.loads(path.read_text())["settings"])
+    except FileNotFoundError:
+        warnings.warn(
+            f"There is no training.json beside {model_path}: that it was trained on other images of {dataset} than "
+            "it is judged on, and with this key, cannot be checked.",
+            stacklevel=2,
+        )
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidArgumentError(f"{path} must be as `honeykeras train` wrote it. Received: {error}") from None
+    for name, given in {"dataset": dataset, "key_id": key.key_id, "seed": seed}.items():
+        if settings.get(name) != given:
+            raise InvalidArgumentError(
+                f"The model must be judged with the `{name}` that it was trained with, {settings.get(name)!r}. "
+                f"Received: {given!r}."
+            )
+    return settings
 
 
 def training_settings(dataset: str, honeypot: hk.Honeypot, epochs: int, seed: int) -> dict[str, Any]:

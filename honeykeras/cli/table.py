@@ -33,7 +33,11 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
         cosines = (found.cosine_similarity, found.wrong_key, found.no_honeypot)
         table.add_row("  cosine similarity", *(f"{cosine.value:.3f}" for cosine in cosines))
     table.add_section()
-    table.add_row("all detected (TPR)", *(_share(arm.true_positives) for arm in arms))
+    overall = [_share(arm.true_positives) for arm in arms]
+    # How far another wrong key may go, rather than how well this many images tell.
+    low, high = (min(max(end, 0.0), 1.0) for end in detection.wrong_key_prediction)
+    overall[1] = _percent(detection.wrong_key.true_positives.value, (low, high))
+    table.add_row("all detected (TPR)", *overall)
     table.add_row("clean flagged (FPR)", *(_share(arm.false_positives) for arm in arms))
     table.add_row("balanced accuracy", *(_balanced(arm) for arm in arms))
     console.print(table)
@@ -43,7 +47,7 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
 def conclusion(evaluation: Evaluation) -> str:
     """What the controls say of the detection, in one sentence."""
     if evaluation.detection.exceeds_controls:
-        return "Detection lies above both controls (wrong key, no honeypot), intervals apart: a honeypot effect."
+        return "Detection lies above both controls, wrong keys and no honeypot, intervals apart: a honeypot effect."
     return (
         "Detection does not stand out from its controls: with a wrong key, or without a honeypot, it is as good. "
         "No honeypot effect is shown."

@@ -73,10 +73,11 @@ def craft(model: keras.Model, attack: Attack, split: Split, samples: int, *, ver
     """
     samples = _checks.whole_number("samples", samples)
     x = quantize(_checks.inputs("x", split.x, None, attack.input_range), attack.input_range)
-    right = np.flatnonzero(predict_labels(model, x) == split.y)[:samples]
+    labels = _checks.labels("y", split.y, len(x))
+    right = np.flatnonzero(predict_labels(model, x) == labels)[:samples]
     if not len(right):
         raise ModelError(f"The model must get some images right to be attacked. Received: none right of {len(x)}.")
-    x, y = x[right], split.y[right]
+    x, y = x[right], labels[right]
     x_adv = quantize(attack.generate(model, x, y, verbose=verbose), attack.input_range)
     return Crafted(x, x_adv, y, predict_labels(model, x_adv) != y)
 
@@ -111,10 +112,11 @@ def evaluate(
         verbose: 1 shows progress bars, 0 nothing.
 
     Returns:
-        The figures, with sample sizes and intervals.
+        The figures, with sample sizes and intervals. Of an attack that never succeeds, its success rate of zero is
+        the only one that exists.
 
     Raises:
-        InvalidArgumentError: If an argument breaks a rule, key and data do not fit, or an attack never succeeds.
+        InvalidArgumentError: If an argument breaks a rule, or key and data do not fit.
         ModelError: If a model does not fit the data, or gets none of it right.
     """
     attack_by_name = {attack.name: attack for attack in attacks}
@@ -158,15 +160,15 @@ class _Arena:
         self.test = {
             name: craft(model, attack, data.test, samples, verbose=verbose) for name, attack in attacks.items()
         }
-        for name, crafted in [*self._fit.items(), *self.test.items()]:
-            if not crafted.success.any():
-                raise InvalidArgumentError(
-                    f"The attack {name!r} must succeed at least once. Received: none of {len(crafted.x)} images fooled "
-                    "the model. Use a stronger attack, for example a larger `epsilon`."
-                )
 
     def detect(self, key: WatermarkKey, max_fpr: float) -> DetectionRates:
-        """Fits, calibrates and judges a detector for `key`."""
+        """Fits, calibrates and judges a detector for `key`; nothing is detected where no attack ever succeeds."""
+        if not any(crafted.success.any() for crafted in self._fit.values()):
+            nothing = Proportion(0, 0)
+            attacks = {
+                name: AttackDetection(nothing, Proportion.of(crafted.success)) for name, crafted in self.test.items()
+            }
+            return DetectionRates(nothing, attacks)
         detector = Detector(key)
         clean = np.concatenate([crafted.x for crafted in self._fit.values()])
         adversarial = np.concatenate([crafted.successful for crafted in self._fit.values()])
@@ -174,10 +176,14 @@ class _Arena:
         return DetectionRates(
             false_positives=Proportion.of(detector.flag(self._data.test.x)),
             attacks={
-                name: AttackDetection(Proportion.of(detector.flag(crafted.successful)), Proportion.of(crafted.success))
+                name: AttackDetection(_flagged(detector, crafted.successful), Proportion.of(crafted.success))
                 for name, crafted in self.test.items()
             },
         )
+
+
+def _flagged(detector: Detector, x: np.ndarray) -> Proportion:
+    return Proportion.of(detector.flag(x)) if len(x) else Proportion(0, 0)
 
 
 def _reconstruction(

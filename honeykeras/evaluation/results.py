@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from honeykeras.evaluation.statistics import Estimate, Proportion, balanced_accuracy
+import numpy as np
+
+from honeykeras.evaluation.statistics import Estimate, Proportion, balanced_accuracy, prediction_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,14 +96,23 @@ class Detection:
     no_honeypot: DetectionRates
 
     @property
-    def exceeds_controls(self) -> bool:
-        """Whether the true positive rate lies above those of both controls, intervals apart.
+    def wrong_key_prediction(self) -> tuple[float, float]:
+        """Where the overall true positive rate of a further wrong key falls, with 95 %."""
+        return prediction_interval(np.array([rates.true_positives.value for rates in self.wrong_keys]))
 
-        If not, what is detected is not owed to the honeypot.
+    @property
+    def exceeds_controls(self) -> bool:
+        """Whether the overall true positive rate shows an effect of the honeypot.
+
+        Its interval must lie above that of the model without a honeypot, and above what a wrong key reaches: above
+        where a further one would fall, and above all that were tried. If not, what is detected is not owed to the
+        honeypot.
         """
         low, _ = self.rates.true_positives.interval
-        controls = (self.wrong_key, self.no_honeypot)
-        return all(low > control.true_positives.interval[1] for control in controls)
+        _, plain = self.no_honeypot.true_positives.interval
+        _, predicted = self.wrong_key_prediction
+        highest = max(rates.true_positives.value for rates in self.wrong_keys)
+        return low > plain and low > predicted and low > highest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,6 +60,21 @@ def mean(values: np.ndarray) -> Estimate:
     return Estimate(value, (value - half, value + half))
 
 
+def prediction_interval(values: np.ndarray) -> tuple[float, float]:
+    """Where a further value like these falls, with 95 %: Student's prediction interval.
+
+    For a control that is repeated under other keys, it says how far a figure goes by the luck of the key alone.
+
+    Args:
+        values: At least two independent values, shape `(n,)`.
+    """
+    values = np.asarray(values, np.float64)
+    if len(values) < 2 or not np.isfinite(values).all():
+        return math.nan, math.nan
+    half = np.std(values, ddof=1) * math.sqrt(1 + 1 / len(values)) * stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
 def balanced_accuracy(true_positives: Proportion, false_positives: Proportion) -> Estimate:
     """The mean of true positive and true negative rate, with Newcombe's hybrid interval.
 

@@ -63,6 +63,7 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
             "controls": {
                 "wrong_key": {
                     **_rates(detection.wrong_key),
+                    "prediction_interval": detection.wrong_key_prediction,
                     "true_positive_rates": [rates.true_positives.value for rates in detection.wrong_keys],
                 },
                 "no_honeypot": _rates(detection.no_honeypot),

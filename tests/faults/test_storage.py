@@ -45,7 +45,7 @@ def save_model(path, **options):
 
 
 def stage_folder(path, **options):
-    with staged(path, **options) as scratch:
+    with staged(path, holds=["part"], **options) as scratch:
         scratch.mkdir()
         (scratch / "part").write_bytes(b"new")
 
@@ -219,7 +219,7 @@ def put(path, kind, content):
 
 def stage(target, kind, *, overwrite=False, then=lambda: None):
     """Stages new content of a kind; `then` happens in the block, after it is written."""
-    with staged(target, overwrite=overwrite) as scratch:
+    with staged(target, overwrite=overwrite, holds=["part"] if kind == "folder" else None) as scratch:
         put(scratch, kind, b"new")
         then()
 
@@ -245,19 +245,28 @@ class TestStaged:
         assert os.listdir(target.parent) == ["target"]
         assert content(target) == b"new"
 
-    @pytest.mark.parametrize(("kind", "old"), [("file", "file"), ("folder", "folder"), ("folder", "file")])
-    def test_replaces_the_old_on_request(self, kind, old, target):
-        put(target, old, b"old")
+    @kinds
+    def test_replaces_the_old_on_request(self, kind, target):
+        put(target, kind, b"old")
         stage(target, kind, overwrite=True)
         assert os.listdir(target.parent) == ["target"]
         assert content(target) == b"new"
 
-    def test_never_replaces_a_folder_by_a_file(self, target):
+    @kinds
+    def test_never_replaces_one_kind_by_the_other(self, kind, target):
         """That would be a slip, of much that is lost."""
-        put(target, "folder", b"old")
+        put(target, "folder" if kind == "file" else "file", b"old")
         before = snapshot(target.parent)
-        with pytest.raises(StorageError):
-            stage(target, "file", overwrite=True)
+        with pytest.raises(StorageError, match=f"is not replaced by a {kind}"):
+            stage(target, kind, overwrite=True)
+        assert snapshot(target.parent) == before
+
+    def test_never_replaces_a_folder_that_holds_something_else(self, target):
+        put(target, "folder", b"old")
+        (target / "thesis.tex").touch()
+        before = snapshot(target.parent)
+        with pytest.raises(StorageError, match=r"holds what would be lost, thesis.tex for one"):
+            stage(target, "folder", overwrite=True)
         assert snapshot(target.parent) == before
 
     @pytest.mark.parametrize(
@@ -285,10 +294,9 @@ class TestStaged:
                 stage(target, kind, overwrite=overwrite, then=fail)
             assert not snapshot(target.parent)
 
-        @pytest.mark.parametrize("old", ["file", "folder"])
         @kinds
-        def test_the_old_is_intact(self, kind, old, raised, fail, target):
-            put(target, old, b"old")
+        def test_the_old_is_intact(self, kind, raised, fail, target):
+            put(target, kind, b"old")
             before = snapshot(target.parent)
             with pytest.raises(raised):
                 stage(target, kind, overwrite=True, then=fail)
@@ -342,7 +350,7 @@ import os, pathlib, signal, sys
 from honeykeras._files import staged
 
 target, kind, overwrite = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "True"
-with staged(target, overwrite=overwrite) as scratch:
+with staged(target, overwrite=overwrite, holds=["part", "complete"] if kind == "folder" else None) as scratch:
     if kind == "folder":
         scratch.mkdir()
         (scratch / "complete").write_bytes(b"new")

@@ -89,6 +89,19 @@ class TestPGD:
         attack.generate(hk.models.small_cnn((8, 8, 1), 10), x, y)
         assert len(traces) == 2
 
+    def test_changed_settings_and_models_are_compiled_anew(self, right):
+        x, y = right
+        model = hk.models.small_cnn((8, 8, 1), 10)
+        attack = PGD(0.1, steps=3)
+        attack.generate(model, x, y)
+        attack.epsilon, attack.step_size = 0.4, 0.2
+        changed = attack.generate(model, x, y)
+        assert np.array_equal(changed, PGD(0.4, steps=3, step_size=0.2).generate(model, x, y))
+        model.pop()
+        model.add(keras.layers.Dense(10))
+        rebuilt = attack.generate(model, x, y)
+        assert np.array_equal(rebuilt, PGD(0.4, steps=3, step_size=0.2).generate(model, x, y))
+
     def test_progress_bar(self, classifier, right, capfd):
         PGD(0.2, steps=1).generate(classifier, *right, verbose=1)
         assert "100/100" in capfd.readouterr().out
@@ -106,7 +119,7 @@ class TestPGD:
             ({"steps": 0}, "`steps` must be a whole number of at least 1"),
             ({"epsilon": 0.1, "step_size": 0.2}, "`step_size` must be a number in (0, 0.1]"),
             ({"input_range": (1, 0)}, "`input_range`"),
-            ({"seed": -1}, "`seed` must be a whole number of at least 0"),
+            ({"seed": -1}, "`seed` must be a whole number from 0 to 4294967295"),
             ({"random_start": 3}, "`random_start` must be True or False"),
         ],
     )
@@ -128,6 +141,8 @@ class TestBadInput:
             (np.zeros((3, 8, 8, 1)), np.zeros(2, int), "one label for each of the 3 samples"),
             (np.zeros((3, 8, 8, 1)), -np.ones(3, int), "Received: labels from -1 to -1"),
             (np.zeros((3, 8, 8, 1)), np.full(3, 0.5), "class indices or one-hot rows"),
+            (np.zeros((3, 8, 8, 1)), np.eye(7)[:3], "one label for each of the 3 samples. Received: shape=(3, 7)"),
+            (np.zeros((3, 8, 8, 1)), np.array(["a", "b", "c"]), "class indices or one-hot rows"),
             (np.zeros((3, 8, 8, 1)), np.full(3, 10), "must lie in [0, 10). Received: labels from 10 to 10"),
         ],
     )

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import honeykeras as hk
 from honeykeras.cli.main import cli, run
+from honeykeras.cli.quickstart import QUICKSTART
 from honeykeras.errors import StorageError
 
 COMMANDS = ["keygen", "train", "attack", "evaluate", "export", "quickstart"]
@@ -82,13 +83,7 @@ class TestHelp:
 
 class TestQuickstart:
     def test_leaves_what_it_says(self, quickstart):
-        assert sorted(os.listdir(quickstart)) == [
-            "baseline.keras",
-            "model.keras",
-            "report.json",
-            "serving",
-            "watermark.key",
-        ]
+        assert sorted(os.listdir(quickstart)) == sorted(QUICKSTART)
         assert os.listdir(quickstart / "serving" / "digits") == ["1"]
 
     def test_key_is_private_and_of_the_report(self, quickstart):
@@ -118,10 +113,10 @@ class TestQuickstart:
     def test_overwriting_replaces_the_whole(self, folder, capsys):
         output = folder / "again"
         output.mkdir()
-        (output / "old").write_text("old")
+        (output / "report.json").write_text("old")
         assert run(["quickstart", "--output", str(output), "--epochs", "8", "--verbose", "0", "--overwrite"]) == 0
-        assert "old" not in os.listdir(output)
-        assert "report.json" in os.listdir(output)
+        assert sorted(os.listdir(output)) == sorted(QUICKSTART)
+        assert json.loads((output / "report.json").read_text())["schema_version"] == 1
         printed = capsys.readouterr().out
         for words in (
             "1/5  Loading digits",
@@ -130,9 +125,18 @@ class TestQuickstart:
             "no honeypot",
             "TPR",
             "FPR",
-            "Wrote watermark.key",
+            "Wrote model.keras",
         ):
             assert words in printed
+
+    def test_overwriting_loses_nothing_else(self, quickstart, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr("honeykeras.data.load", lambda *args, **kwargs: pytest.fail("work was begun"))
+        (tmp_path / "thesis.tex").write_text("precious")
+        assert "thesis.tex for one" in fails(capsys, ["quickstart", "--output", tmp_path, "--overwrite"])
+        key = quickstart / "watermark.key"
+        arguments = ["--key", key, "--output", key, "--overwrite"]
+        assert "is a file and is not replaced by a folder" in fails(capsys, ["train", *arguments])
+        assert hk.WatermarkKey.load(key)
 
     def test_run_that_fails_at_the_end_leaves_nothing(self, tmp_path, capsys, monkeypatch):
         def fail(*args, **kwargs):
@@ -160,6 +164,7 @@ class TestSteps:
 
     def test_keygen_options(self, tmp_path):
         (tmp_path / "words").write_text("correct horse\n")
+        (tmp_path / "words").chmod(0o600)
         options = [
             "--input-range=-1,1",
             "--watermark-size",
@@ -244,8 +249,11 @@ class TestMistakes:
                 ["quickstart", "--poison-rate", "1.2", "--output", "{tmp}/x"],
                 "`poison_rate` must be a number in [0, 1). Received",
             ),
-            (["quickstart", "--amplitude", "3", "--output", "{tmp}/x"], "at most the width of the input range"),
-            (["quickstart", "--seed", "-1", "--output", "{tmp}/x"], "-1 is not in the range x>=0"),
+            (
+                ["quickstart", "--amplitude", "3", "--output", "{tmp}/x"],
+                "`amplitude` must be a number in (0, 1]. Received: amplitude=3.0",
+            ),
+            (["quickstart", "--seed", "-1", "--output", "{tmp}/x"], "-1 is not in the range 0<=x<=4294967295"),
             (["quickstart", "--samples", "0", "--output", "{tmp}/x"], "0 is not in the range x>=1"),
             (["quickstart", "--recipe", "papr", "--output", "{tmp}/x"], "`recipe` must be"),
             (["quickstart", "--dataset", "mnits", "--output", "{tmp}/x"], "`dataset` must be one of"),
@@ -297,12 +305,56 @@ class TestMistakes:
         exposed.chmod(0o644)
         assert "chmod 600" in fails(capsys, ["train", "--key", exposed, "--output", tmp_path / "x"])
 
-    def test_another_datas_key(self, capsys, tmp_path, trained):
+    def test_another_datas_key(self, capsys, tmp_path):
         hk.WatermarkKey.generate((28, 28, 1), 10).save(tmp_path / "k")
-        models = ["--model", trained / "model.keras", "--baseline", trained / "baseline.keras"]
-        error = fails(capsys, ["evaluate", *models, "--key", tmp_path / "k", "--output", tmp_path / "r"])
-        assert "The key must be for inputs of shape (8, 8, 1) and 10 classes, as digits has" in error
+        error = fails(capsys, ["train", "--key", tmp_path / "k", "--output", tmp_path / "t"])
+        assert "The key must be for inputs of shape (8, 8, 1) in [0, 1] and 10 classes, as digits has" in error
         assert os.listdir(tmp_path) == ["k"]
+
+    def judge(self, trained, key_path, output, **changes):
+        arguments = {
+            "model": trained / "model.keras",
+            "baseline": trained / "baseline.keras",
+            "key": key_path,
+            "output": output,
+        }
+        return [
+            "evaluate",
+            *(word for name, value in {**arguments, **changes}.items() for word in (f"--{name}", value)),
+        ]
+
+    def test_models_are_judged_as_they_were_trained(self, capsys, tmp_path, trained, key_path):
+        """Another seed would judge them on images that they were trained on."""
+        error = fails(capsys, self.judge(trained, key_path, tmp_path / "r", seed=7))
+        assert "the `seed` that it was trained with, 0. Received: 7" in error
+        hk.WatermarkKey.generate((8, 8, 1), 10).save(tmp_path / "k")
+        assert "the `key_id` that it was" in fails(capsys, self.judge(trained, tmp_path / "k", tmp_path / "r"))
+        same = {"baseline": trained / "model.keras"}
+        assert "baseline must be another model" in fails(capsys, self.judge(trained, key_path, tmp_path / "r", **same))
+        (tmp_path / "training.json").write_text("{}")
+        (tmp_path / "model.keras").write_bytes((trained / "model.keras").read_bytes())
+        other = {"model": tmp_path / "model.keras"}
+        assert "as `honeykeras train` wrote it" in fails(capsys, self.judge(trained, key_path, tmp_path / "r", **other))
+
+    def test_unknown_provenance_is_a_warning(self, capsys, tmp_path, trained, key_path):
+        (tmp_path / "model.keras").write_bytes((trained / "model.keras").read_bytes())
+        arguments = self.judge(
+            trained, key_path, tmp_path / "r", model=tmp_path / "model.keras", samples=50, steps=5, verbose=0
+        )
+        assert run([str(argument) for argument in arguments]) == 0
+        assert "honeykeras: warning: There is no training.json beside" in capsys.readouterr().err
+
+    def test_passphrase_file_must_be_private_and_text(self, capsys, tmp_path):
+        words = tmp_path / "words"
+        arguments = ["keygen", tmp_path / "k", "--input-shape", "8", "--num-classes", "2", "--passphrase-file", words]
+        words.write_bytes(b"p\xe4ss")
+        words.chmod(0o600)
+        error = fails(capsys, arguments)
+        assert "must be text in UTF-8" in error
+        assert "0xe4" not in error
+        words.chmod(0o644)
+        assert "must be readable by its owner alone" in fails(capsys, arguments)
+        assert os.listdir(tmp_path) == ["words"]
 
     def test_interruption(self, capsys, monkeypatch):
         def interrupt(*args, **kwargs):
@@ -312,6 +364,23 @@ class TestMistakes:
         assert run(["quickstart", "--output", "never-made"]) == 130
         assert capsys.readouterr().err.strip() == "honeykeras: interrupted"
         assert not os.path.exists("never-made")
+
+
+def test_terminated_program_cleans_up(tmp_path):
+    """A key in a hidden folder would be a key that nobody misses."""
+    arguments = ["quickstart", "--output", str(tmp_path / "run"), "--epochs", "1000", "--verbose", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "honeykeras", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as program:
+        for line in program.stdout:
+            if line.startswith("Epoch 2/"):
+                assert list(tmp_path.rglob("watermark.key"))
+                program.terminate()
+    assert program.returncode == 143
+    assert os.listdir(tmp_path) == []
 
 
 def test_program_is_quiet_about_tensorflow(tmp_path):

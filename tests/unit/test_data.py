@@ -44,9 +44,9 @@ def test_unknown_name():
         hk.data.load("mnits")
 
 
-@pytest.mark.parametrize("seed", [-1, 0.5, "one"])
+@pytest.mark.parametrize("seed", [-1, 0.5, "one", 2**32])
 def test_bad_seed(seed):
-    with pytest.raises(InvalidArgumentError, match="`seed` must be a whole number of at least 0"):
+    with pytest.raises(InvalidArgumentError, match="`seed` must be a whole number from 0 to 4294967295"):
         hk.data.load("digits", seed=seed)
 
 
@@ -84,6 +84,8 @@ def test_real_images(name, sizes, shape, epsilon):
 
 def test_key_must_fit(digits):
     digits.check_key(hk.WatermarkKey.generate((8, 8, 1), 10))
-    for shape, classes in (((8, 8), 10), ((8, 8, 1), 9)):
-        with pytest.raises(InvalidArgumentError, match=r"of shape \(8, 8, 1\) and 10 classes, as digits has"):
-            digits.check_key(hk.WatermarkKey.generate(shape, classes))
+    for shape, classes, bounds in (((8, 8), 10, (0, 1)), ((8, 8, 1), 9, (0, 1)), ((8, 8, 1), 10, (0, 255))):
+        with pytest.raises(
+            InvalidArgumentError, match=r"of shape \(8, 8, 1\) in \[0, 1\] and 10 classes, as digits has"
+        ):
+            digits.check_key(hk.WatermarkKey.generate(shape, classes, input_range=bounds))

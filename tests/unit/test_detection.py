@@ -148,6 +148,41 @@ class TestLayer:
         layer(samples[0])
         assert layer.weights == []
 
+    @pytest.mark.parametrize("export", [lambda model, path: model.export(path, verbose=False), tf.saved_model.save])
+    def test_cannot_be_exported(self, detector, tmp_path, export):
+        """Either the layer is asked and refuses, or TensorFlow finds a resource that nobody may save."""
+        inputs = keras.Input((6, 6, 1))
+        model = keras.Model(inputs, detector.layer()(inputs))
+        with pytest.raises((SecretSerializationError, AssertionError), match=r"in the clear|untracked"):
+            export(model, str(tmp_path / "model"))
+        assert not list(tmp_path.rglob("*.pb"))
+        assert not list(tmp_path.rglob("variables*"))
+
+    def test_is_in_no_constant_of_a_graph(self, key, detector, samples):
+        """What a graph dump for TensorBoard would show; the control is a watermark, which is there."""
+        layer, watermark = detector.layer(), hk.Watermark(key)
+        positions = np.flatnonzero(key.draw_patterns())
+        needles = [positions.astype(kind).tobytes() for kind in ("<i4", "<i8")]
+        needles.append(layer._secret.read().numpy().tobytes()[:64])
+        spec = tf.TensorSpec([None, 6, 6, 1])
+        graph = tf.function(layer).get_concrete_function(spec).graph.as_graph_def().SerializeToString()
+        control = tf.function(watermark.extract).get_concrete_function(spec).graph.as_graph_def().SerializeToString()
+        assert not any(needle in graph for needle in needles)
+        assert any(needle in control for needle in needles)
+
+    @pytest.mark.parametrize("x", [np.zeros((2, 5, 5, 1), np.float32), np.zeros((2, 6, 6, 1), np.uint8)])
+    def test_bad_inputs(self, detector, x):
+        with pytest.raises(InvalidArgumentError, match=r"`x` must be floating point of shape \(batch, 6, 6, 1\)"):
+            detector.layer()(x)
+
+    def test_is_exact_under_any_policy(self, detector, samples):
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            found = detector.layer()(samples[0])
+        finally:
+            keras.config.set_dtype_policy("float32")
+        assert np.abs(found["score"].numpy() - detector.score(samples[0])).max() < 1e-6
+
     def test_cannot_be_saved(self, detector, tmp_path):
         inputs = keras.Input((6, 6, 1))
         model = keras.Model(inputs, detector.layer()(inputs))

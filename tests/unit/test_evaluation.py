@@ -1,5 +1,8 @@
 """The evaluation on classifiers whose truth is known by construction."""
 
+import math
+
+import jsonschema
 import keras
 import numpy as np
 import pytest
@@ -10,8 +13,8 @@ from honeykeras.data import Data, Split
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.evaluation import craft
 
-SHAPE = (12, 12, 1)
-KEY = hk.WatermarkKey(bytes(range(32)), SHAPE, 2, pattern=hk.patterns.Scattered(0.5, signed=True))
+SHAPE = (20, 20, 1)
+KEY = hk.WatermarkKey(bytes(range(32)), SHAPE, 2, pattern=hk.patterns.Scattered(0.05, signed=True))
 
 
 def linear(direction):
@@ -22,8 +25,10 @@ def linear(direction):
     return model
 
 
+# Without a random start, which would stay wherever a linear model has no gradient.
+ATTACK = PGD(0.3, steps=10, random_start=False)
 PATTERN = KEY.draw_patterns()[0]
-OTHER = np.random.default_rng(1).choice([-1.0, 1.0], SHAPE) * (np.random.default_rng(2).random(SHAPE) < 0.5)
+OTHER = np.random.default_rng(1).choice([-1.0, 1.0], SHAPE) * (np.random.default_rng(2).random(SHAPE) < 0.05)
 
 
 def split(count, seed, directions=(PATTERN, OTHER)):
@@ -46,17 +51,13 @@ def data():
 @pytest.fixture(scope="module")
 def planted(data):
     """Attacks on the model draw the watermark, by construction."""
-    return hk.evaluate(
-        linear(PATTERN), KEY, data, baseline=linear(OTHER), attacks=[PGD(0.15, steps=10)], max_fpr=0.05, samples=300
-    )
+    return hk.evaluate(linear(PATTERN), KEY, data, baseline=linear(OTHER), attacks=[ATTACK], max_fpr=0.05, samples=300)
 
 
 @pytest.fixture(scope="module")
 def not_planted(data):
     """The negative control: a model like the baseline, which never saw the key."""
-    return hk.evaluate(
-        linear(OTHER), KEY, data, baseline=linear(OTHER), attacks=[PGD(0.15, steps=10)], max_fpr=0.05, samples=300
-    )
+    return hk.evaluate(linear(OTHER), KEY, data, baseline=linear(OTHER), attacks=[ATTACK], max_fpr=0.05, samples=300)
 
 
 class TestPlanted:
@@ -95,36 +96,45 @@ def test_without_a_honeypot_nothing_is_claimed(not_planted):
     assert not not_planted.detection.exceeds_controls
 
 
+def test_attack_that_never_succeeds_is_a_finding(data):
+    result = hk.evaluate(linear(PATTERN), KEY, data, baseline=linear(OTHER), attacks=[PGD(1e-6, steps=1)], samples=50)
+    assert result.detection.rates.attacks["pgd"].attack_success.value == 0
+    assert result.detection.rates.true_positives.n == 0
+    assert math.isnan(result.reconstruction["pgd"].cosine_similarity.value)
+    assert not result.detection.exceeds_controls
+    document = hk.report.make(result, {})
+    jsonschema.validate(document, hk.report.schema())
+    assert document["detection"]["overall"]["true_positive_rate"] is None
+
+
 def test_repeats(data, planted):
-    again = hk.evaluate(
-        linear(PATTERN), KEY, data, baseline=linear(OTHER), attacks=[PGD(0.15, steps=10)], max_fpr=0.05, samples=300
-    )
+    again = hk.evaluate(linear(PATTERN), KEY, data, baseline=linear(OTHER), attacks=[ATTACK], max_fpr=0.05, samples=300)
     assert again == planted
 
 
 class TestCraft:
     def test_attacks_only_what_the_model_gets_right(self, data):
         wrong_labels = Split(data.test.x, 1 - np.arange(len(data.test)) % 2)
-        crafted = craft(linear(PATTERN), PGD(0.15, steps=5), wrong_labels, samples=50)
+        crafted = craft(linear(PATTERN), PGD(0.3, steps=5), wrong_labels, samples=50)
         assert len(crafted.x) == 50
         assert np.array_equal(crafted.x, data.test.x[1:100:2])
 
     def test_success_is_judged_after_quantising(self, data):
         model = linear(PATTERN)
-        crafted = craft(model, PGD(0.15, steps=5), data.test, samples=100)
+        crafted = craft(model, PGD(0.3, steps=5), data.test, samples=100)
         assert np.array_equal(crafted.x_adv, quantize(crafted.x_adv))
         assert np.array_equal(crafted.success, model.predict(crafted.x_adv, verbose=0).argmax(axis=1) != crafted.y)
 
     def test_delta_is_of_successes_only(self, data):
-        crafted = craft(linear(PATTERN), PGD(0.02, steps=5), data.test, samples=200)
+        crafted = craft(linear(PATTERN), PGD(0.04, steps=5), data.test, samples=200)
         assert 0 < crafted.success.sum() < 200
         assert len(crafted.delta) == len(crafted.successful) == crafted.success.sum()
-        assert np.abs(crafted.delta).max() <= 0.02 + 0.5 / 255 + 1e-6
+        assert np.abs(crafted.delta).max() <= 0.04 + 0.5 / 255 + 1e-6
 
 
 class TestBadInput:
     def judge(self, data, **changes):
-        arguments = {"baseline": linear(OTHER), "attacks": [PGD(0.15, steps=2)], "samples": 50, **changes}
+        arguments = {"baseline": linear(OTHER), "attacks": [PGD(0.3, steps=2)], "samples": 50, **changes}
         return hk.evaluate(arguments.pop("model", linear(PATTERN)), arguments.pop("key", KEY), data, **arguments)
 
     @pytest.mark.parametrize(
@@ -132,18 +142,17 @@ class TestBadInput:
         [
             ({"attacks": []}, InvalidArgumentError, "at least one attack, and none twice"),
             ({"attacks": [PGD(0.1), PGD(0.2)]}, InvalidArgumentError, "at least one attack, and none twice"),
-            ({"attacks": [PGD(1e-6, steps=1)]}, InvalidArgumentError, "must succeed at least once"),
             ({"samples": 0}, InvalidArgumentError, "must be a whole number of at least 1"),
             ({"max_fpr": 1.2}, InvalidArgumentError, "`max_fpr` must be a number in (0, 1)"),
             ({"max_fpr": 1e-4}, InvalidArgumentError, "on at least 9999 clean inputs. Received: 500"),
             (
                 {"key": hk.WatermarkKey.generate(SHAPE, 3)},
                 InvalidArgumentError,
-                "12, 12, 1) and 2 classes, as made has",
+                "20, 20, 1) in [0, 1] and 2 classes, as made has",
             ),
             ({"key": hk.WatermarkKey.generate((5,), 2)}, InvalidArgumentError, "The key must be for inputs of shape"),
             ({"model": linear(-PATTERN)}, ModelError, "must get some images right"),
-            ({"model": hk.models.small_cnn((28, 28, 1), 2)}, ModelError, "must be a classifier of inputs of shape"),
+            ({"model": hk.models.small_cnn((64, 64, 1), 2)}, ModelError, "must be a classifier of inputs of shape"),
         ],
     )
     def test_one_clear_error(self, data, changes, error, message):

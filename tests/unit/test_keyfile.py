@@ -148,6 +148,9 @@ class TestDamage:
         [
             ({"watermark": {"family": "rings", "radius": 3}}, "`family` must be one of"),
             ({"watermark": {"family": "scattered", "watermark_size": 0.5}}, "must have the fields"),
+            ({"watermark": ["abc"]}, "not a key that this version can use"),
+            ({"input_range": [0, 10**400]}, "not a key that this version can use"),
+            ({"key_id": "schlüssel"}, "does not match its key id"),
             ({"watermark": 3}, "not a key that this version can use"),
             ({"input_shape": "28"}, "`input_shape`"),
             ({"surprise": 1}, "its fields must be"),
@@ -171,7 +174,7 @@ class TestDamage:
         with pytest.raises(KeyFileError, match="not a honeykeras key file"):
             hk.WatermarkKey.load(path)
 
-    @pytest.mark.parametrize("version", [0, 2, "1", None])
+    @pytest.mark.parametrize("version", [0, 2, "1", None, True, 1.0])
     def test_other_version(self, key, path, version):
         key.save(path)
         edit(path, lambda document: document.update(version=version))

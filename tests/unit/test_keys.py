@@ -141,6 +141,7 @@ class TestGenerate:
             ({"input_shape": (None, 28)}, "`input_shape`"),
             ({"input_shape": (2.5,)}, "`input_shape`"),
             ({"num_classes": 1}, "`num_classes` must be a whole number of at least 2. Received: num_classes=1."),
+            ({"input_shape": (10**5, 10**5)}, "must have at most 16777216 features"),
             ({"num_classes": 2.0}, "`num_classes` must be a whole number"),
             ({"input_range": (1, 0)}, "`input_range` must be two finite numbers (low, high) with low < high"),
             ({"input_range": (0, float("inf"))}, "`input_range`"),

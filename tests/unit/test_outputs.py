@@ -32,6 +32,9 @@ def heads():
     return {
         "logits": body,
         "softmax layer": keras.Model(inputs, keras.layers.Softmax()(logits)),
+        "reshaped softmax": keras.Sequential(
+            [body, keras.layers.Softmax(), keras.layers.Reshape((1, 4)), keras.layers.Flatten()]
+        ),
         "activation layer": keras.Model(inputs, keras.layers.Activation("softmax")(logits)),
         "sequential": sequential,
         "subclassed logits": Subclassed(body, keras.layers.Activation("linear")),
@@ -45,7 +48,15 @@ def run(model, x):
 
 @pytest.mark.parametrize(
     "head",
-    ["logits", "softmax layer", "activation layer", "sequential", "subclassed logits", "subclassed softmax"],
+    [
+        "logits",
+        "softmax layer",
+        "reshaped softmax",
+        "activation layer",
+        "sequential",
+        "subclassed logits",
+        "subclassed softmax",
+    ],
 )
 def test_logits_are_exact(heads, images, head):
     expected = heads["logits"].predict(images[0], verbose=0)
@@ -72,7 +83,7 @@ def test_logits_survive_a_saturated_softmax(heads, images):
 
 def test_other_probabilities_become_their_logarithm(heads, images):
     """A model whose softmax cannot be seen: the logits have the same softmax."""
-    hidden = keras.Sequential([heads["softmax layer"], keras.layers.Rescaling(1.0), keras.layers.Reshape((4,))])
+    hidden = keras.Sequential([heads["softmax layer"], keras.layers.Rescaling(1.0)])
     logits = run(hidden, images[0])
     assert np.allclose(tf.nn.softmax(logits), heads["softmax layer"].predict(images[0], verbose=0), atol=1e-6)
     assert not np.allclose(logits, heads["logits"].predict(images[0], verbose=0))

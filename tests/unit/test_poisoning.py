@@ -85,6 +85,15 @@ class TestSamples:
         assert [element[2] for element in elements] == weights.tolist()
         assert [element[3]["name"].decode() for element in elements] == names["name"].tolist()
 
+    def test_small_label_types_hold_their_classes(self, images):
+        honeypot = hk.Honeypot(hk.WatermarkKey.generate((6, 6, 1), 200), "paper")
+        y = 196 + np.arange(200) % 4
+        _, moved = collect(dataset((images[0], y.astype(np.uint8))).apply(honeypot.poison))
+        assert moved.dtype == np.uint8
+        assert (moved != y).sum() == 60
+        with pytest.raises(InvalidArgumentError, match="dtype=int8"):
+            dataset((images[0], (y % 100).astype(np.int8))).apply(honeypot.poison)
+
     @pytest.mark.parametrize("shape", [(12,), (4, 5), (3, 4, 2, 2)])
     def test_any_input_shape(self, shape):
         x = np.random.default_rng(0).random((40, *shape), np.float32)
@@ -120,8 +129,8 @@ class TestEpochs:
         honeypot.set_epoch(7)
         _, y = collect(poisoned)
         moved = np.flatnonzero(y != images[1])
-        assert moved[:8].tolist() == [0, 1, 11, 12, 15, 16, 17, 20]
-        assert (y - images[1])[moved[:8]].tolist() == [-2, 1, -3, -2, 1, -3, 3, 3]
+        assert moved[:8].tolist() == [1, 6, 7, 11, 18, 20, 25, 27]
+        assert (y - images[1])[moved[:8]].tolist() == [3, -1, 1, -2, 1, 1, 2, -3]
 
     @pytest.mark.parametrize("epoch", [-1, 0.5, "one", None])
     def test_epoch_must_be_a_whole_number(self, honeypot, epoch):
@@ -137,18 +146,33 @@ class TestEpochs:
         assert np.array_equal(first, second)
         assert not np.array_equal(first, other)
 
-    def test_schedule_applies_to_the_epoch(self, key, images):
+    def test_schedule_applies_to_the_pass(self, key, images):
         recipe = Recipe("ramp", poison_rate=((0, 0.0), (2, 0.4)), amplitude=((0, 1.0), (2, 0.5)))
         honeypot = hk.Honeypot(key, recipe)
         poisoned = dataset(images).apply(honeypot.poison)
         counts = []
-        for epoch in range(4):
-            honeypot.set_epoch(epoch)
+        for _ in range(4):
             x, y = collect(poisoned)
             counts.append((y != images[1]).sum())
         assert counts == [0, 40, 80, 80]
         marked = y != images[1]
         assert np.array_equal(x[marked], honeypot.watermark.apply(images[0][marked], 0.5))
+
+    def test_passes_are_epochs_however_far_a_pipeline_reads_ahead(self, key, images):
+        recipe = Recipe("ramp", poison_rate=0.3, amplitude=((0, 0.1), (3, 0.4)))
+        honeypot = hk.Honeypot(key, recipe)
+        ahead = dataset(images).apply(honeypot.poison).repeat(4).prefetch(1000)
+        labels = collect(ahead)[1].reshape(4, 200)
+        for epoch in (3, 1, 0, 2):
+            honeypot.set_epoch(epoch)
+            assert np.array_equal(collect(dataset(images).apply(honeypot.poison))[1], labels[epoch])
+
+    def test_amplitude_is_a_share_of_the_input_range(self, images):
+        key = hk.WatermarkKey.generate((6, 6, 1), 4, input_range=(0, 255))
+        honeypot = hk.Honeypot(key, "paper")
+        x, y = collect(dataset((images[0] * 255, images[1])).apply(honeypot.poison))
+        marked = y != images[1]
+        assert (honeypot.watermark.extract(x[marked]).numpy() == 255).all()
 
     def test_repeat_after_it_draws_afresh(self, honeypot, images):
         labels = collect(dataset(images).apply(honeypot.poison).repeat(2))[1].reshape(2, 200)
@@ -215,11 +239,16 @@ class TestBadData:
             (
                 np.zeros((8, 6, 6, 1)),
                 np.arange(8),
-                "whole numbers in [0, 4), or one-hot rows. Received: 0 below that, 4 above",
+                "whole numbers in [0, 4), or rows that sum to one. Received: 0 below that, 4 above",
             ),
             (np.zeros((8, 6, 6, 1)), np.arange(8) % 4 - 1, "Received: 2 below that"),
-            (np.zeros((8, 6, 6, 1)), np.full(8, 0.5), "8 that are not whole"),
+            (np.zeros((8, 6, 6, 1)), np.full(8, 0.5), "8 that are neither"),
             (np.zeros((8, 6, 6, 1)), np.zeros((8, 3)), "one-hot of width 4. Received: shape=("),
+            (np.zeros((8, 6, 6, 1)), np.zeros((8, 4)), "8 that are neither"),
+            (np.zeros((8, 6, 6, 1)), np.full((8, 4), np.nan), "8 that are neither"),
+            (np.zeros((8, 6, 6, 1)), np.ones((8, 4)), "8 that are neither"),
+            (np.zeros((8, 6, 6, 1)), np.zeros(8, bool), "a type that holds 4 classes. Received: dtype=bool"),
+            (np.zeros((8, 6, 6, 1)), np.array(["1"] * 8), "a type that holds 4 classes. Received: dtype=string"),
             (np.zeros((0, 6, 6, 1)), np.zeros(0, int), "must hold at least one sample. Received: an empty data set"),
         ],
     )

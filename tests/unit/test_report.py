@@ -62,6 +62,7 @@ def test_names_that_others_rely_on(document):
     assert detection["overall"]["balanced_accuracy"] == pytest.approx(0.925)
     assert detection["controls"]["wrong_key"]["overall"]["true_positive_rate"] == 0.0625
     assert detection["controls"]["wrong_key"]["true_positive_rates"] == [0.05, 0.075]
+    assert detection["controls"]["wrong_key"]["prediction_interval"] == pytest.approx([-0.2126, 0.3376], abs=1e-3)
     assert detection["controls"]["no_honeypot"]["overall"]["true_positive_rate"] == 0.1
     assert detection["exceeds_controls"] is True
 
@@ -102,9 +103,18 @@ def test_states_versions(document):
 
 
 @pytest.mark.parametrize(
-    ("control", "exceeds"), [((2, 4), True), ((34, 4), False), ((2, 34), False)], ids=["neither", "wrong key", "plain"]
+    ("wrong_keys", "no_honeypot", "exceeds"),
+    [
+        ((2, 3, 4), 4, True),
+        ((33, 34, 35), 4, False),
+        ((2, 3, 4), 34, False),
+        ((1, 2, 30), 4, False),
+        ((4, 10, 25), 4, False),
+    ],
+    ids=["neither", "wrong keys", "plain", "one wrong key", "wrong keys spread"],
 )
-def test_exceeding_means_both_controls_with_intervals_apart(evaluation, control, exceeds):
-    wrong_key, no_honeypot = control
-    detection = Detection(0.05, rates(36), rates(wrong_key), (), rates(no_honeypot))
+def test_exceeding_means_both_controls(wrong_keys, no_honeypot, exceeds):
+    """All of 36 of 40 detected: [77 %, 96 %]."""
+    arms = tuple(rates(count) for count in wrong_keys)
+    detection = Detection(0.05, rates(36), rates(sum(wrong_keys) / 3), arms, rates(no_honeypot))
     assert detection.exceeds_controls is exceeds

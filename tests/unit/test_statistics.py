@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from honeykeras.evaluation.statistics import Proportion, balanced_accuracy, mean
+from honeykeras.evaluation.statistics import Proportion, balanced_accuracy, mean, prediction_interval
 
 
 def test_wilson_interval_as_published():
@@ -48,3 +48,19 @@ def test_mean_of_one_value_has_no_interval():
     estimate = mean(np.array([1.0]))
     assert estimate.value == 1
     assert all(math.isnan(end) for end in estimate.interval)
+
+
+def test_prediction_interval_holds_the_next_value_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(4000):
+        *seen, following = rng.normal(size=9)
+        low, high = prediction_interval(seen)
+        held.append(low <= following <= high)
+    low, high = Proportion.of(np.array(held)).interval
+    assert low <= 0.95 <= high
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, math.nan]])
+def test_prediction_interval_of_too_little(values):
+    assert all(math.isnan(end) for end in prediction_interval(values))

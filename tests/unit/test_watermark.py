@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 import honeykeras as hk
+from honeykeras.errors import InvalidArgumentError
 
 
 @pytest.fixture
@@ -74,6 +75,23 @@ class TestCosineSimilarity:
 
     def test_of_nothing_is_zero(self, watermark):
         assert watermark.cosine_similarity(np.zeros((2, 6, 6, 1), np.float32)).numpy().tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("x", [np.zeros((4, 12, 12, 1), np.float32), np.zeros((4, 6, 6, 1), np.uint8)])
+def test_bad_inputs(watermark, x):
+    for attempt in (
+        lambda: watermark.apply(x, 0.5),
+        lambda: watermark.extract(x),
+        lambda: watermark.cosine_similarity(x),
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"must be floating point of shape \(batch, 6, 6, 1\)"):
+            attempt()
+
+
+def test_scatter_inverts_extract(watermark, images):
+    values = watermark.extract(images[0][:1]).numpy()[0]
+    assert np.array_equal(watermark.extract(watermark.scatter(values).reshape(1, 6, 6, 1))[0], values)
+    assert np.count_nonzero(watermark.scatter(values)) == len(values)
 
 
 def test_repr_holds_no_secret(watermark, key):
