@@ -1,12 +1,12 @@
 """What the poisoning transform adds to a plain `model.fit` on MNIST.
 
-The same training, with the transform and without, in turns, so that what else the machine does meets
+The same training, with the transform and without, in turns of a few seconds, so that what else the machine does meets
 all of them. Stated as ratios to the plain training: of the best turns, of the median turns, and of the processor's
 time, which other processes disturb least. The row "plain again" is the noise that the others have to be read against.
-Each turn begins a pass, and so pays in full for drawing what an epoch poisons; the one pass that `apply` makes to
-count the classes is stated on its own.
+Each turn begins a pass, and so pays for drawing what a whole epoch poisons; the one pass that `apply` makes to count
+the classes is stated on its own.
 
-    python tests/bench/poisoning_cost.py --rounds 6
+    python tests/bench/poisoning_cost.py --rounds 15
 """
 
 import argparse
@@ -21,9 +21,9 @@ import honeykeras as hk
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=6, help="how many turns each way gets")
+    parser.add_argument("--rounds", type=int, default=15, help="how many turns each way gets")
     parser.add_argument(
-        "--batches", type=int, default=415, help="how many batches of 128 a turn takes; 415 are an epoch"
+        "--batches", type=int, default=100, help="how many batches of 128 a turn takes; 415 are an epoch"
     )
     arguments = parser.parse_args()
     data = hk.data.load("mnist")
