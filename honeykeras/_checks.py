@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +26,7 @@ def in_interval(name: str, value: Any, low: float, high: float, *, closed: str =
     Raises:
         InvalidArgumentError: If it is no number, or lies elsewhere; NaN lies nowhere.
     """
-    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if is_number:
         above = value >= low if closed[0] == "[" else value > low
         below = value <= high if closed[1] == "]" else value < high

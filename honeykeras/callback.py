@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks
+from honeykeras import _checks, survey
 from honeykeras.attacks import PGD, Attack
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.honeypot import Honeypot
@@ -105,7 +105,7 @@ class HoneyCallback(keras.callbacks.Callback):
 def _take(probe: Any, honeypot: Honeypot, size: int) -> tuple[np.ndarray, np.ndarray]:
     key = honeypot.key
     if isinstance(probe, tf.data.Dataset):
-        batched = len(probe.element_spec[0].shape) == len(key.input_shape) + 1
+        batched = survey.check_structure(probe, key.input_shape, key.num_classes)
         samples = (probe.unbatch() if batched else probe).take(size).batch(size)
         probe = next(iter(samples.as_numpy_iterator()), None)
     if not isinstance(probe, tuple) or len(probe) < 2:

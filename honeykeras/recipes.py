@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,7 +70,7 @@ class Recipe:
 
 
 def _schedule(name: str, schedule: Any, low: float, high: float, closed: str) -> Schedule:
-    if isinstance(schedule, (int, float)):
+    if isinstance(schedule, numbers.Real):
         return _checks.in_interval(name, schedule, low, high, closed=closed)
     try:
         points = tuple((float(epoch), float(value)) for epoch, value in schedule)

@@ -24,7 +24,7 @@ def check_structure(dataset: tf.data.Dataset, input_shape: tuple[int, ...], num_
         Whether the elements are batches.
 
     Raises:
-        InvalidArgumentError: If the elements are of another form, or the data set has no end.
+        InvalidArgumentError: If the elements are of another form.
     """
     spec = dataset.element_spec
     if not isinstance(spec, tuple) or len(spec) < 2 or not all(isinstance(part, tf.TensorSpec) for part in spec[:2]):
@@ -54,8 +54,6 @@ def check_structure(dataset: tf.data.Dataset, input_shape: tuple[int, ...], num_
             f"The data set's labels must be numbers of a type that holds {num_classes} classes. "
             f"Received: dtype={y.dtype.name}."
         )
-    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise InvalidArgumentError("The data set must end. Apply the poisoning first and `repeat()` after it.")
     return batched
 
 
@@ -71,8 +69,10 @@ def count_classes(batches: tf.data.Dataset, num_classes: int, input_range: tuple
         Size of each class, shape `(num_classes,)`, int64.
 
     Raises:
-        InvalidArgumentError: If the data set is empty, or holds a label or a value out of range.
+        InvalidArgumentError: If the data set is empty or endless, or holds a label or a value out of range.
     """
+    if batches.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise InvalidArgumentError("The data set must end. Apply the poisoning first and `repeat()` after it.")
     found = batches.map(lambda x, y, *_: _look(x, y, num_classes), num_parallel_calls=tf.data.AUTOTUNE)
     nothing = {
         "counts": tf.zeros(num_classes + 2, tf.int64),

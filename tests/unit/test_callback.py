@@ -223,9 +223,13 @@ class TestMismatch:
             ((np.zeros((3, 6, 6, 1), np.float32), np.full(3, 4)), "`probe` must lie in [0, 4)"),
             ((np.full((3, 6, 6, 1), 9.0), np.zeros(3, int)), "`probe` must lie in [0, 1]"),
             (np.zeros((3, 6, 6, 1), np.float32), "at least one sample (x, y)"),
+            (
+                tf.data.Dataset.from_tensor_slices({"image": np.zeros((3, 6, 6, 1)), "label": np.zeros(3)}),
+                "elements must be tuples (x, y)",
+            ),
             (tf.data.Dataset.from_tensor_slices((np.zeros((0, 6, 6, 1)), np.zeros(0))), "at least one sample (x, y)"),
         ],
-        ids=["shape", "label", "range", "no labels", "empty"],
+        ids=["shape", "label", "range", "no labels", "dictionary", "empty"],
     )
     def test_bad_probe(self, honeypot, probe, message):
         with pytest.raises(InvalidArgumentError) as raised:

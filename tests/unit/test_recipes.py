@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -22,6 +23,11 @@ def test_get_takes_names_and_recipes():
 def test_config_round_trip():
     recipe = Recipe("mine", poison_rate=[(0, 0.1), (4, 0.3)], amplitude=0.5)
     assert Recipe.from_config(recipe.get_config()) == recipe
+
+
+def test_takes_numpys_numbers():
+    recipe = Recipe("mine", poison_rate=np.float32(0.5), amplitude=np.int64(1))
+    assert recipe.get_config() == {"name": "mine", "poison_rate": 0.5, "amplitude": 1.0}
 
 
 def test_schedule_interpolates_and_then_stays():
