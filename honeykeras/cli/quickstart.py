@@ -22,7 +22,6 @@ from honeykeras.recipes import Recipe
 # What the reference classifier needs to settle on each data set.
 EPOCHS = {"digits": 20, "mnist": 3, "cifar10": 8}
 
-
 # What each command leaves in its folder.
 TRAINED = ("model.keras", "baseline.keras", "training.json")
 QUICKSTART = (*TRAINED, "watermark.key", "report.json", "serving")
@@ -71,10 +70,7 @@ def run(
             samples=samples,
             verbose=verbose,
         )
-        settings = {
-            **used,
-            **evaluation_settings(dataset, [attack], samples, seed),
-        }
+        settings = {**used, **evaluation_settings(dataset, [attack], samples, seed)}
         report.write(folder / "report.json", report.make(evaluation, settings))
 
         click.echo("5/5  Exporting for TensorFlow Serving")
