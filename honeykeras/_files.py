@@ -42,10 +42,10 @@ def check_absent(path: PathLike, overwrite: bool = False, holds: Collection[str]
     if is_folder != (holds is not None):
         kinds = ("a folder", "a file") if is_folder else ("a file", "a folder")
         raise StorageError(f"{path} is {kinds[0]} and is not replaced by {kinds[1]}. Choose another place.")
-    if not held <= set(holds or ()):
-        lost = ", ".join(sorted(held - set(holds or ()))[:3])
+    lost = sorted(held.difference(holds or ()))
+    if lost:
         raise StorageError(
-            f"{path} holds what would be lost, {lost} for one, and is left as it is. Choose another place."
+            f"{path} holds what would be lost, {lost[0]} for one, and is left as it is. Choose another place."
         )
 
 
@@ -57,13 +57,13 @@ def staged(path: PathLike, *, overwrite: bool = False, holds: Collection[str] | 
     name. The block creates a file or a folder there. If the block fails, or the move does, the scratch is
     removed and whatever stood at `path` before stands there still.
 
+    A folder that is replaced is moved aside first. A process that is killed between the two moves, which take
+    microseconds, leaves both folders in the scratch folder, `.staged.*`, and neither at `path`.
+
     Args:
         path: Where the file or folder is to appear. Missing parent folders are made.
         overwrite: Whether its predecessor at `path` may be replaced, as `check_absent` has it.
         holds: For a folder that may replace one, what it will hold.
-
-    A folder that is replaced is moved aside first. A process that is killed between the two moves, which take
-    microseconds, leaves both folders in the scratch folder, `.staged.*`, and neither at `path`.
 
     Yields:
         The scratch path. Nothing exists there yet.

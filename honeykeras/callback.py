@@ -71,7 +71,7 @@ class HoneyCallback(keras.callbacks.Callback):
         low, high = honeypot.key.input_range
         self.attack = attack or PGD(epsilon=0.1 * (high - low), steps=10, input_range=(low, high))
         self._probe = None if probe is None else _take(probe, honeypot, _checks.whole_number("probe_size", probe_size))
-        self._decoys = [Watermark(decoy) for decoy in honeypot.key.control_decoys()]
+        self._decoys = [Watermark(decoy) for decoy in honeypot.key.control_decoys()] if self._probe else []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if not self.honeypot.applied:

@@ -49,7 +49,7 @@ class Recipe:
     @property
     def max_poison_rate(self) -> float:
         """The greatest poison rate at any epoch."""
-        return max(_values(self.poison_rate))
+        return max(rate for _, rate in _points(self.poison_rate))
 
     def at(self, epoch: int | tf.Tensor) -> dict[str, tf.Tensor]:
         """The settings of one epoch: `poison_rate` and `amplitude`, scalars, float64. Works in a `tf.function`.
@@ -87,12 +87,12 @@ def _schedule(name: str, schedule: Any, low: float, high: float, closed: str) ->
     return points
 
 
-def _values(schedule: Schedule) -> list[float]:
-    return [schedule] if isinstance(schedule, float) else [value for _, value in schedule]
+def _points(schedule: Schedule) -> tuple[tuple[float, float], ...]:
+    return ((0.0, schedule),) if isinstance(schedule, float) else schedule
 
 
 def _at(schedule: Schedule, epoch: int | tf.Tensor) -> tf.Tensor:
-    points = ((0.0, schedule),) if isinstance(schedule, float) else schedule
+    points = _points(schedule)
     epochs, values = (tf.constant(column, tf.float64) for column in zip(*points, strict=True))
     epoch = tf.cast(epoch, tf.float64)
     after = tf.searchsorted(epochs, epoch[None], side="right")[0]

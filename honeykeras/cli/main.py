@@ -131,7 +131,7 @@ def keygen(
 @_recipe
 @click.option("--epochs", type=_COUNT, default=5, show_default=True, help="Epochs, with the honeypot and without.")
 @click.option("--batch-size", type=_COUNT, default=128, show_default=True, help="Images a step.")
-@click.option("--output", type=_PATH, required=True, help="Folder to make; must not exist.")
+@click.option("--output", type=_PATH, required=True, help="Folder to make. One that is there already is refused.")
 @_seed
 @_overwrite
 @_verbose
@@ -301,7 +301,11 @@ def export(model_path: Path, output: Path, version: int | None) -> None:
 @_command("quickstart", "honeykeras quickstart --dataset mnist --output mnist-run")
 @_dataset
 @click.option(
-    "--output", type=_PATH, default="honeykeras-run", show_default=True, help="Folder to make; must not exist."
+    "--output",
+    type=_PATH,
+    default="honeykeras-run",
+    show_default=True,
+    help="Folder to make. One that is there already is refused.",
 )
 @_recipe
 @click.option(
