@@ -8,7 +8,7 @@ from pathlib import Path
 
 import honeykeras as hk
 from honeykeras import export
-from honeykeras.evaluation import craft
+from honeykeras.evaluation import correctly_classified
 
 output = Path(sys.argv[1] if len(sys.argv) > 1 else "ten-lines-run")
 data = hk.data.load("digits")
@@ -19,8 +19,9 @@ honeypot = hk.Honeypot(key, recipe="paper")
 train = data.train.dataset().shuffle(1000).apply(honeypot.poison).batch(64)
 model.fit(train, epochs=15, callbacks=[hk.HoneyCallback(honeypot, probe=data.detector.dataset())], verbose=2)
 
-crafted = craft(model, hk.attacks.PGD(epsilon=0.3), data.detector, samples=300)  # quantised, and judged again
-detector = hk.Detector(key).fit(clean=crafted.x, adversarial=crafted.successful)
+right = correctly_classified(model, data.detector, samples=300)
+examples = hk.attacks.PGD(epsilon=0.3).generate(model, right.x, right.y).quantize(model)  # and judged again
+detector = hk.Detector(key).fit(clean=examples.x, adversarial=examples.successful)
 detector.calibrate(data.calibration.x, max_fpr=0.05)
 
 key.save(output / "watermark.key")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,20 @@ def whole_number(name: str, value: Any, least: int = 1, most: int | None = None)
     return int(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """Returns `value` if it is true or false."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidArgumentError(f"`{name}` must be True or False. Received: {name}={value!r}.")
+    return bool(value)
+
+
+def one_of(name: str, value: Any, choices: Collection[str]) -> str:
+    """Returns `value` if it is one of the names in `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidArgumentError(f"`{name}` must be one of {list(choices)}. Received: {name}={value!r}.")
+    return value
+
+
 def seed(value: Any) -> int:
     """Returns `value` if it is a seed that Keras takes, too."""
     return whole_number("seed", value, 0, 2**32 - 1)
@@ -76,7 +90,10 @@ def input_range(value: Any) -> tuple[float, float]:
 
 
 def inputs(name: str, x: Any, input_shape: Sequence[int] | None, bounds: tuple[float, float]) -> np.ndarray:
-    """Returns `x` as a float32 batch, or says what of shape, dtype or range is wrong with it."""
+    """Returns `x` as a float32 batch, or says what of shape, dtype or range is wrong with it.
+
+    What rounding has put beyond an end of the range is put on it.
+    """
     x = np.asarray(x)
     if x.ndim < 2 or (input_shape is not None and x.shape[1:] != tuple(input_shape)):
         expected = "(batch, ...)" if input_shape is None else f"(batch, {', '.join(map(str, input_shape))})"
@@ -96,7 +113,7 @@ def inputs(name: str, x: Any, input_shape: Sequence[int] | None, bounds: tuple[f
             f"`{name}` must lie in [{bounds[0]:g}, {bounds[1]:g}]. Received: values in [{low:g}, {high:g}]. "
             "Scale the data, or state its range as `input_range`."
         )
-    return x
+    return x if bounds[0] <= low and high <= bounds[1] else np.clip(x, *bounds)
 
 
 def labels(name: str, y: Any, count: int, num_classes: int | None = None) -> np.ndarray:
@@ -118,3 +135,13 @@ def labels(name: str, y: Any, count: int, num_classes: int | None = None) -> np.
             f"`{name}` must lie in [0, {num_classes}). Received: labels from {y.min()} to {y.max()}."
         )
     return y
+
+
+def mask(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns `value`, for one sample or for a batch, as a bool array of the batch's shape; None stands for all."""
+    mask = np.ones(shape[1:], bool) if value is None else np.asarray(value)
+    if mask.dtype != bool or mask.shape not in (shape, shape[1:]):
+        raise InvalidArgumentError(
+            f"`mask` must be bool, of shape {shape[1:]} or {shape}. Received: dtype={mask.dtype}, shape={mask.shape}."
+        )
+    return np.broadcast_to(mask, shape)

@@ -94,7 +94,7 @@ class HoneyCallback(keras.callbacks.Callback):
             logs.update(self._reconstruct(*self._probe))
 
     def _reconstruct(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        delta = self.attack.generate(self.model, x, y) - x
+        delta = self.attack.generate(self.model, x, y).x_adv - x
         right, *wrong = (
             float(tf.reduce_mean(watermark.cosine_similarity(delta)))
             for watermark in (self.honeypot.watermark, *self._decoys)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+from honeykeras import saved_model
 from honeykeras._files import PathLike, staged
 from honeykeras.errors import InvalidArgumentError, ModelError
 
@@ -43,13 +44,20 @@ def small_cnn(input_shape: tuple[int, ...], num_classes: int) -> keras.Model:
 
 
 def load(path: PathLike) -> keras.Model:
-    """Reads a classifier from a `.keras` file.
+    """Reads a classifier from a `.keras` file, or from the folder of a SavedModel.
+
+    Of a SavedModel, the signature `serving_default` is used; it must have one input and one output. Such a model
+    can be attacked and judged, but not trained.
 
     Raises:
-        ModelError: If there is no such file, or it does not hold a Keras model.
+        ModelError: If there is no such file or folder, or it does not hold such a model.
     """
+    if Path(path).is_dir():
+        return saved_model.load(Path(path))
     if not Path(path).is_file():
-        raise ModelError(f"There must be a model file at {path}. Received: no such file.")
+        raise ModelError(
+            f"There must be a .keras file or the folder of a SavedModel at {path}. Received: no such file."
+        )
     try:
         return keras.models.load_model(path)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:

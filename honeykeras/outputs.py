@@ -78,7 +78,7 @@ class Logits:
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         output = self._model(x, training=False)
-        before_softmax = _softmax_input(output)
+        before_softmax = softmax_input(output)
         if before_softmax is not None:
             return tf.cast(before_softmax, tf.float32)
         output = tf.cast(output, tf.float32)
@@ -86,17 +86,22 @@ class Logits:
 
 
 def predict_labels(model: keras.Model, x: np.ndarray, batch_size: int = 512) -> np.ndarray:
-    """The class that a classifier predicts for each input, shape `(batch,)`, int64."""
+    """The classes that a classifier predicts, -1 where its output is not finite; shape `(batch,)`, int64."""
+    # A replica without an input takes one over: not all of TensorFlow's kernels take an empty batch.
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    filled = np.concatenate([x, np.repeat(x[-1:], replicas, axis=0)]) if 0 < len(x) % batch_size < replicas else x
     try:
-        output = model.predict(x, batch_size=batch_size, verbose=0)
+        output = model.predict(filled, batch_size=batch_size, verbose=0)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
         raise _cannot_take(x.shape[1:], error) from None
     if not isinstance(output, np.ndarray) or output.ndim != 2:
         raise _no_classifier(keras.tree.map_structure(np.shape, output))
-    return output.argmax(axis=1)
+    output = output[: len(x)]
+    return np.where(np.isfinite(output).all(axis=1), output.argmax(axis=1), -1)
 
 
-def _softmax_input(output: tf.Tensor) -> tf.Tensor | None:
+def softmax_input(output: tf.Tensor) -> tf.Tensor | None:
+    """What a softmax made a symbolic output of, shape `(batch, classes)`; None if it was no softmax."""
     tensor = output
     while tensor.op.type in _PASSING:
         tensor = tensor.op.inputs[0]

@@ -1,8 +1,9 @@
 """Attacks on Keras classifiers, in one call shape.
 
 ```python
-x_adv = hk.attacks.PGD(epsilon=0.3).generate(model, x, y)
-x_adv = hk.attacks.get("pgd", epsilon=0.3).generate(model, x, y)
+examples = hk.attacks.PGD(epsilon=0.3).generate(model, x, y)
+examples = hk.attacks.get("pgd", epsilon=0.3).generate(model, x, y).quantize(model)
+shards = hk.attacks.craft(model, hk.attacks.CarliniWagner(), dataset, "adversarial")
 ```
 """
 
@@ -10,13 +11,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from honeykeras.attacks.base import Attack, quantize
+from honeykeras.attacks.base import Attack
+from honeykeras.attacks.carlini_wagner import CarliniWagner
+from honeykeras.attacks.craft import craft
+from honeykeras.attacks.examples import AdversarialExamples, quantize
+from honeykeras.attacks.jsma import JSMA
 from honeykeras.attacks.pgd import PGD
+from honeykeras.attacks.shards import Shards, feature_description
 from honeykeras.errors import InvalidArgumentError
 
-__all__ = ["PGD", "Attack", "get", "names", "quantize"]
+__all__ = [
+    "JSMA",
+    "PGD",
+    "AdversarialExamples",
+    "Attack",
+    "CarliniWagner",
+    "Shards",
+    "craft",
+    "feature_description",
+    "get",
+    "names",
+    "quantize",
+]
 
-_BY_NAME: dict[str, type[Attack]] = {attack.name: attack for attack in (PGD,)}
+_BY_NAME: dict[str, type[Attack]] = {attack.name: attack for attack in (PGD, CarliniWagner, JSMA)}
 
 
 def names() -> list[str]:

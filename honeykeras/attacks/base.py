@@ -5,14 +5,30 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from honeykeras import _checks
+from honeykeras.attacks.examples import AdversarialExamples
+from honeykeras.errors import InvalidArgumentError
 from honeykeras.outputs import Logits, predict_labels
+
+
+class Perturbed(NamedTuple):
+    """What `Attack.perturb` gives for a batch.
+
+    Attributes:
+        x_adv: Adversarial inputs, of the shape and range of the inputs.
+        queries: How many times the model was run on each, shape `(batch,)`, int64.
+        gradients: How many gradients were taken for each, shape `(batch,)`, int64.
+    """
+
+    x_adv: tf.Tensor
+    queries: tf.Tensor
+    gradients: tf.Tensor
 
 
 class Attack(abc.ABC):
@@ -20,33 +36,39 @@ class Attack(abc.ABC):
 
     A subclass names itself, keeps its settings as attributes, returns them from `get_config`, and writes one
     method, `perturb`, in TensorFlow operations on a batch. It is compiled once for a model; batches of other
-    sizes, later calls and weights that have moved on do not compile it again.
+    sizes, later calls and weights that have moved on do not compile it again. Inside the scope of a
+    `tf.distribute` strategy, each batch is divided among the replicas.
 
     Attributes:
         name: What reports and the command line call the attack.
+        targeted: Whether the labels given are to be reached, rather than got away from.
         input_range: Least and greatest value of an input, `(low, high)`; adversarial inputs stay within.
-        seed: Seed of all that is random in the attack. The same seed gives the same result.
+        seed: Seed of all that is random in the attack. The same seed gives the same result, in whatever batches.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, *, input_range: tuple[float, float] = (0.0, 1.0), seed: int = 0) -> None:
+    def __init__(self, *, targeted: bool = False, input_range: tuple[float, float] = (0.0, 1.0), seed: int = 0) -> None:
+        self.targeted = _checks.flag("targeted", targeted)
         self.input_range = _checks.input_range(input_range)
         self.seed = _checks.seed(seed)
         self._compiled: _Compiled | None = None
 
     @abc.abstractmethod
-    def perturb(self, logits: Logits, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def perturb(self, logits: Logits, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> Perturbed:
         """Makes one batch adversarial; runs inside a `tf.function` without AutoGraph.
+
+        What becomes of an input must not depend on the others in its batch.
 
         Args:
             logits: Function from inputs to the model's logits.
             x: Shape `(batch, ...)`, float32 in the input range.
-            y: The labels to get away from, shape `(batch,)`, int64.
-            seed: Seed for this batch, shape `(2,)`, int64.
+            y: The labels to get away from, or to reach; shape `(batch,)`, int64.
+            mask: Which features may change, shape of `x`, bool.
+            seeds: A seed for each input, shape `(batch, 2)`, int64; the first number is below `2**32`.
 
         Returns:
-            Adversarial inputs, of the shape and range of `x`.
+            The adversarial inputs, and what they cost.
         """
 
     def generate(
@@ -55,43 +77,60 @@ class Attack(abc.ABC):
         x: np.ndarray,
         y: np.ndarray | None = None,
         *,
-        batch_size: int = 256,
+        mask: np.ndarray | None = None,
+        first: int = 0,
+        batch_size: int = 128,
         verbose: int = 0,
-    ) -> np.ndarray:
+    ) -> AdversarialExamples:
         """Makes adversarial examples.
 
         Args:
             model: The classifier to attack; its output may be logits or probabilities.
             x: Inputs, shape `(batch, ...)`, floating point in the input range.
-            y: The labels to get away from: class indices of shape `(batch,)`, or one-hot rows. Defaults to what
-                the model predicts.
-            batch_size: How many inputs are attacked at a time.
+            y: The labels to get away from, or to reach if the attack is targeted: class indices of shape
+                `(batch,)`, or one-hot rows. An attack that is not targeted defaults to what the model predicts.
+            mask: Which features the attack may change: bool, shape of one input, or of `x`. Defaults to all.
+            first: Where in a longer data set `x` begins. What is random in an attack depends on the place of an
+                input, so that a data set attacked in parts comes out as in one go.
+            batch_size: How many inputs are attacked at a time, on all replicas together.
             verbose: 1 shows a progress bar, 0 nothing.
 
         Returns:
-            Adversarial examples, shape of `x`, float32 in the input range. Not every one need succeed, and they
-            are not quantised: see `quantize`.
+            The examples, with which of them fool the model. They are not quantised: see their `quantize`.
 
         Raises:
-            InvalidArgumentError: If `x` or `y` has the wrong shape, dtype or range.
+            InvalidArgumentError: If an argument has the wrong shape, dtype or range.
             ModelError: If the model cannot take `x`, or is no classifier.
         """
         x = _checks.inputs("x", x, None, self.input_range)
-        compiled = self._compile(model, x.shape[1:])
-        y = predict_labels(model, x) if y is None else _checks.labels("y", y, len(x), compiled.logits.num_classes)
+        mask = _checks.mask(mask, x.shape)
+        first = _checks.whole_number("first", first, 0)
         batch_size = _checks.whole_number("batch_size", batch_size)
-        x_adv = np.empty_like(x)
+        if y is None and self.targeted:
+            raise InvalidArgumentError(
+                "`y` must hold the labels to reach, as the attack is targeted. Received: y=None."
+            )
+        compiled = self._compile(model, x.shape[1:])
+        y = predict_labels(model, x) if y is None else _checks.labels("y", y, len(x), compiled.num_classes)
+        seeds = np.stack([np.full(len(x), self.seed), first + np.arange(len(x))], axis=1)
         progress = keras.utils.Progbar(len(x), verbose=verbose, unit_name="image") if verbose else None
-        for number, start in enumerate(range(0, len(x), batch_size)):
+        parts = []
+        for start in range(0, len(x), batch_size):
             batch = slice(start, start + batch_size)
-            x_adv[batch] = compiled.attack(x[batch], y[batch], np.array([self.seed, number], np.int64))
+            parts.append(compiled.run(x[batch], y[batch], mask[batch], seeds[batch]))
             if progress:
                 progress.update(min(start + batch_size, len(x)))
-        return x_adv
+        x_adv, success, queries, gradients = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return AdversarialExamples(x, x_adv, y, success, queries, gradients, self.targeted, self.input_range)
+
+    def fooled(self, logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """Whether logits, shape `(batch, classes)`, are what the attack wants; shape `(batch,)`, bool."""
+        finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
+        return finite & ((tf.argmax(logits, axis=1) == y) == self.targeted)
 
     def get_config(self) -> dict[str, Any]:
         """The attack's settings as plain data; `from_config` takes them back."""
-        return {"input_range": self.input_range, "seed": self.seed}
+        return {"targeted": self.targeted, "input_range": self.input_range, "seed": self.seed}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Attack:
@@ -104,19 +143,29 @@ class Attack(abc.ABC):
 
     def _compile(self, model: keras.Model, input_shape: tuple[int, ...]) -> _Compiled:
         """Compiles the attack on a model, or returns what was compiled last if nothing has changed since."""
-        # The identities of the variables tell when a model was rebuilt under the same name.
-        state = repr((input_shape, self.get_config(), [id(weight) for weight in model.weights]))
-        if self._compiled is None or self._compiled.model is not model or self._compiled.state != state:
+        strategy = tf.distribute.get_strategy()
+
+        def state() -> str:
+            # The identities of the variables tell when a model was rebuilt under the same name.
+            return repr((input_shape, self.get_config(), [id(weight) for weight in model.weights], id(strategy)))
+
+        if self._compiled is None or self._compiled.model is not model or self._compiled.state != state():
             logits = Logits(model, input_shape)
+
+            def attack(x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
+                perturbed = self.perturb(logits, x, y, mask, seeds)
+                success = self.fooled(logits(perturbed.x_adv), y)
+                return perturbed.x_adv, success, perturbed.queries, perturbed.gradients
+
             signature = [
                 tf.TensorSpec([None, *input_shape], tf.float32),
                 tf.TensorSpec([None], tf.int64),
-                tf.TensorSpec([2], tf.int64),
+                tf.TensorSpec([None, *input_shape], tf.bool),
+                tf.TensorSpec([None, 2], tf.int64),
             ]
-            attack = tf.function(
-                lambda x, y, seed: self.perturb(logits, x, y, seed), input_signature=signature, autograph=False
-            )
-            self._compiled = _Compiled(model, state, logits, attack)
+            run = _replicated(strategy, attack, signature)
+            # Asked again: a model that was not built has its variables only now.
+            self._compiled = _Compiled(model, state(), logits.num_classes, run)
         return self._compiled
 
 
@@ -126,25 +175,40 @@ class _Compiled:
 
     model: keras.Model
     state: str
-    logits: Logits
-    attack: Callable[..., tf.Tensor]
+    num_classes: int
+    run: Callable[..., list[np.ndarray]]
 
 
-def quantize(x: np.ndarray, input_range: tuple[float, float] = (0.0, 1.0), levels: int = 256) -> np.ndarray:
-    """Rounds to the levels that an image file can hold.
+def _replicated(
+    strategy: tf.distribute.Strategy, function: Callable[..., tuple[tf.Tensor, ...]], signature: list[tf.TensorSpec]
+) -> Callable[..., list[np.ndarray]]:
+    """Compiles a function of batches so that every replica of a strategy takes its part of each."""
+    replicas = strategy.num_replicas_in_sync
 
-    Adversarial images are to be quantised before anything judges them: whoever sends one sends a file, and a
-    detector that spots values between the levels detects an artefact.
+    # One argument for each replica's part of each batch: what a signature cannot say of distributed values.
+    def on_replicas(*parts: tf.Tensor) -> list[tuple[tf.Tensor, ...]]:
+        if replicas == 1:
+            return [function(*parts)]
+        width = len(signature)
+        distributed = [
+            strategy.experimental_distribute_values_from_function(
+                lambda context, place=place: parts[context.replica_id_in_sync_group * width + place]
+            )
+            for place in range(width)
+        ]
+        results = strategy.run(function, args=distributed)
+        return list(zip(*(strategy.experimental_local_results(result) for result in results), strict=True))
 
-    Args:
-        x: Values in the input range, any shape.
-        input_range: Least and greatest value, `(low, high)`.
-        levels: How many levels the range is divided into, ends included.
+    # Traced here: a `tf.function` that is traced when it is called counts as retracing with every attack made.
+    compiled = tf.function(on_replicas, autograph=False).get_concrete_function(*signature * replicas)
 
-    Returns:
-        The rounded values, float32.
-    """
-    low, high = _checks.input_range(input_range)
-    _checks.whole_number("levels", levels, 2)
-    steps = np.round((np.asarray(x, np.float64) - low) / (high - low) * (levels - 1))
-    return (low + steps * (high - low) / (levels - 1)).astype(np.float32)
+    def run(*batches: np.ndarray) -> list[np.ndarray]:
+        size = len(batches[0])
+        if size < replicas:
+            # A replica without an input takes one over: not all of TensorFlow's kernels take an empty batch.
+            batches = tuple(np.resize(batch, (replicas, *batch.shape[1:])) for batch in batches)
+        parts = [part for parts in zip(*(np.array_split(b, replicas) for b in batches), strict=True) for part in parts]
+        results = compiled(*map(tf.constant, parts))
+        return [np.concatenate([np.asarray(part) for part in parts])[:size] for parts in zip(*results, strict=True)]
+
+    return run

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from honeykeras.cli.startup import load_tensorflow
 from honeykeras.errors import HoneyKerasError, InvalidArgumentError
@@ -45,7 +46,13 @@ _PATH = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=1)
 _RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 _dataset = click.option("--dataset", default="digits", show_default=True, help="digits, mnist or cifar10.")
-_model = click.option("--model", "model_path", type=_PATH, required=True, help="The classifier, a .keras file.")
+_model = click.option(
+    "--model",
+    "model_path",
+    type=_PATH,
+    required=True,
+    help="The classifier: a .keras file, or the folder of a SavedModel.",
+)
 _key = click.option("--key", "key_path", type=_PATH, required=True, help="The key file.")
 _passphrase = click.option("--passphrase-file", type=_PATH, help="File whose first line is the key file's passphrase.")
 _seed = click.option(
@@ -67,10 +74,38 @@ _recipe = _options(
     click.option("--poison-rate", type=float, help="Share of training samples to poison, instead of the recipe's."),
     click.option("--amplitude", type=float, help="Strength of the watermark, a share of the input range."),
 )
+# The name of each is that of a setting in an attack's `get_config`. What is not given is None, and left to the attack.
 _attack_settings = _options(
-    click.option("--epsilon", type=float, help="Radius of the attack. Defaults to what is customary for the data set."),
-    click.option("--steps", type=_COUNT, default=40, show_default=True, help="How many steps the attack takes."),
+    click.option(
+        "--epsilon", type=float, help="pgd: radius of the ball. Defaults to what is customary for the data set."
+    ),
+    click.option("--norm", help="pgd: what the ball is measured in, inf or 2. Defaults to inf."),
+    click.option("--steps", type=int, help="pgd: how many steps to take. Defaults to 40."),
+    click.option("--step-size", type=float, help="pgd: how far each goes. Defaults to 2.5 * epsilon / steps."),
+    click.option(
+        "--random-start/--no-random-start", default=None, help="pgd: where to start. Defaults to a random point."
+    ),
+    click.option("--restarts", type=int, help="pgd: how many times to start, to keep the best. Defaults to 1."),
+    click.option(
+        "--early-stop/--no-early-stop", default=None, help="pgd: leave an image alone once it fools the model."
+    ),
+    click.option(
+        "--confidence", type=float, help="cw: by how much the wrong class must lead, in logits. Defaults to 0."
+    ),
+    click.option("--binary-search-steps", type=int, help="cw: how many constants to try. Defaults to 5."),
+    click.option("--max-iterations", type=int, help="cw: steps for each constant, at most. Defaults to 1000."),
+    click.option("--learning-rate", type=float, help="cw: Adam's. Defaults to 0.01."),
+    click.option("--initial-const", type=float, help="cw: the constant to start from. Defaults to 0.001."),
+    click.option(
+        "--abort-early/--no-abort-early", default=None, help="cw: stop where the loss does. Defaults to that."
+    ),
+    click.option("--theta", type=float, help="jsma: what is added to a feature. Defaults to 1."),
+    click.option("--gamma", type=float, help="jsma: greatest share of features to change. Defaults to 0.145."),
+    click.option(
+        "--search", help="jsma: how features are chosen, pairs (the paper's) or top2 (ART's). Defaults to pairs."
+    ),
 )
+_ATTACKS = "pgd (projected gradient descent), cw (Carlini-Wagner, L2) or jsma (Jacobian saliency map)"
 
 
 def _command(name: str, example: str) -> Callable[..., Any]:
@@ -173,48 +208,76 @@ def train(
     click.echo(f"Wrote model.keras, baseline.keras and training.json to {output}.")
 
 
-@_command("attack", "honeykeras attack --model trained/model.keras --dataset mnist --output adversarial.npz")
+@_command(
+    "attack",
+    "honeykeras attack --model trained/model.keras --dataset mnist --attack cw --output adversarial\n"
+    "  honeykeras attack --model serving/mnist/1 --dataset mnist --attack jsma --target 3 --output threes",
+)
 @_model
 @_dataset
-@click.option("--attack", "attack_name", default="pgd", show_default=True, help="Which attack: pgd.")
+@click.option("--attack", "attack_name", default="pgd", show_default=True, help=f"Which attack: {_ATTACKS}.")
+@click.option(
+    "--target", type=click.IntRange(min=0), help="The class that the model is to say. Defaults to any wrong one."
+)
+@click.option("--mask", "mask_path", type=_PATH, help="A .npy file: bool, shape of an image, where pixels may change.")
 @_attack_settings
 @_samples
-@click.option("--output", type=_PATH, required=True, help="The .npz file to write.")
+@click.option("--batch-size", type=_COUNT, default=128, show_default=True, help="Images attacked at a time.")
+@click.option(
+    "--format", "file_format", default="npz", show_default=True, help="What the files of images are: npz or tfrecord."
+)
+@click.option("--shard-size", type=_COUNT, default=1024, show_default=True, help="Images a file.")
+@click.option("--output", type=_PATH, required=True, help="The folder to fill, or to go on filling.")
 @_seed
-@_overwrite
 @_verbose
 def attack(
     model_path: Path,
     dataset: str,
     attack_name: str,
-    epsilon: float | None,
-    steps: int,
+    target: int | None,
+    mask_path: Path | None,
     samples: int,
+    batch_size: int,
+    file_format: str,
+    shard_size: int,
     output: Path,
     seed: int,
-    overwrite: bool,
     verbose: int,
+    **settings: Any,
 ) -> None:
     """Attack a classifier.
 
-    On test images that it gets right. Writes arrays x, x_adv (quantised to 8 bits), y and success (whether x_adv
-    fools the model) to a .npz file.
+    On test images that it gets right. Fills a folder with files of x, x_adv (quantised to 8 bits), y, success (whether
+    x_adv fools the model), queries and gradients. If it is interrupted, the same command goes on where it was.
     """
     load_tensorflow()
-    import numpy as np
-
     import honeykeras as hk
-    from honeykeras._files import check_absent, staged
-    from honeykeras.evaluation import Proportion, craft
+    from honeykeras.evaluation import correctly_classified
 
-    check_absent(output, overwrite)
     model = hk.models.load(model_path)
     data = hk.data.load(dataset, seed=seed)
-    crafted = craft(model, _get_attack(attack_name, data, epsilon, steps, seed), data.test, samples, verbose=verbose)
-    with staged(output, overwrite=overwrite) as scratch, open(scratch, "wb") as file:
-        np.savez_compressed(file, x=crafted.x, x_adv=crafted.x_adv, y=crafted.y, success=crafted.success)
-    rate = Proportion.of(crafted.success)
-    click.echo(f"{attack_name} fooled the model on {rate.count:.0f} of {rate.n} images. Wrote {output}.")
+    (chosen,) = _get_attacks([attack_name], settings, data, seed, targeted=target is not None)
+    images = correctly_classified(model, data.test, samples)
+    if target is not None:
+        if target >= data.num_classes:
+            raise InvalidArgumentError(
+                f"`--target` must be a class from 0 to {data.num_classes - 1}. Received: {target}."
+            )
+        others = images.x[images.y != target]
+        images = hk.data.Split(others, np.full(len(others), target))
+    shards = hk.attacks.craft(
+        model,
+        chosen,
+        images.dataset(),
+        output,
+        file_format=file_format,
+        shard_size=shard_size,
+        mask=None if mask_path is None else _read_mask(mask_path),
+        batch_size=batch_size,
+        verbose=verbose,
+    )
+    what = "fooled the model" if target is None else f"made the model say {target}"
+    click.echo(f"{attack_name} {what} on {shards.successes} of {len(shards)} images. They are in {output}.")
 
 
 @_command(
@@ -228,7 +291,12 @@ def attack(
 @_passphrase
 @_dataset
 @click.option(
-    "--attack", "attack_names", multiple=True, default=["pgd"], show_default=True, help="Which attack; repeatable."
+    "--attack",
+    "attack_names",
+    multiple=True,
+    default=["pgd"],
+    show_default=True,
+    help=f"Which: {_ATTACKS}; repeatable.",
 )
 @_attack_settings
 @click.option("--max-fpr", type=_RATE, default=0.05, show_default=True, help="False positive rate to calibrate to.")
@@ -244,14 +312,13 @@ def evaluate(
     passphrase_file: Path | None,
     dataset: str,
     attack_names: tuple[str, ...],
-    epsilon: float | None,
-    steps: int,
     max_fpr: float,
     samples: int,
     output: Path,
     seed: int,
     overwrite: bool,
     verbose: int,
+    **settings: Any,
 ) -> None:
     """Judge a honeypot beside its controls.
 
@@ -271,12 +338,12 @@ def evaluate(
     provenance = quickstart.check_provenance(model_path, dataset, key, seed)
     model, baseline = hk.models.load(model_path), hk.models.load(baseline_path)
     data = hk.data.load(dataset, seed=seed)
-    attacks = [_get_attack(name, data, epsilon, steps, seed) for name in attack_names]
+    attacks = _get_attacks(attack_names, settings, data, seed)
     evaluation = judge(
         model, key, data, baseline=baseline, attacks=attacks, max_fpr=max_fpr, samples=samples, verbose=verbose
     )
-    settings = {**provenance, **quickstart.evaluation_settings(dataset, attacks, samples, seed)}
-    hk.report.write(output, hk.report.make(evaluation, settings), overwrite=overwrite)
+    used = {**provenance, **quickstart.evaluation_settings(dataset, attacks, samples, seed)}
+    hk.report.write(output, hk.report.make(evaluation, used), overwrite=overwrite)
     table.show(evaluation)
     click.echo(f"Wrote {output}.")
 
@@ -419,9 +486,39 @@ def _get_recipe(name: str, poison_rate: float | None, amplitude: float | None) -
     )
 
 
-def _get_attack(name: str, data: Any, epsilon: float | None, steps: int, seed: int) -> Any:
+def _get_attacks(
+    names: Sequence[str], settings: Mapping[str, Any], data: Any, seed: int, *, targeted: bool = False
+) -> list[Any]:
+    """Makes attacks, each with those of the settings given that it has."""
     from honeykeras import attacks
 
-    if name not in attacks.names():
-        raise InvalidArgumentError(f"`--attack` must be one of {attacks.names()}. Received: {name!r}.")
-    return attacks.get(name, epsilon=data.epsilon if epsilon is None else epsilon, steps=steps, seed=seed)
+    for name in names:
+        if name not in attacks.names():
+            raise InvalidArgumentError(f"`--attack` must be one of {attacks.names()}. Received: {name!r}.")
+    given = {name: value for name, value in settings.items() if value is not None}
+    known = {name: attacks.get(name).get_config() for name in names}
+    for setting in given:
+        if not any(setting in config for config in known.values()):
+            raise InvalidArgumentError(f"`--{setting.replace('_', '-')}` is no setting of {' or '.join(names)}.")
+    if "pgd" in names and "epsilon" not in given:
+        if given.get("norm", "inf") != "inf":
+            raise InvalidArgumentError(
+                "`--epsilon` must be given: data sets have a customary radius for L-infinity only."
+            )
+        given["epsilon"] = data.epsilon
+    return [
+        attacks.get(
+            name,
+            **{setting: given[setting] for setting in given if setting in known[name]},
+            targeted=targeted,
+            seed=seed,
+        )
+        for name in names
+    ]
+
+
+def _read_mask(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InvalidArgumentError(f"{path} must be a .npy file of a bool array. Received: {error}") from None

@@ -1,6 +1,6 @@
 """Judging a honeypot: what it costs, what attacks reconstruct, what is detected, and the controls."""
 
-from honeykeras.evaluation.pipeline import Crafted, craft, evaluate
+from honeykeras.evaluation.pipeline import correctly_classified, evaluate
 from honeykeras.evaluation.results import (
     AttackDetection,
     Detection,
@@ -13,7 +13,6 @@ from honeykeras.evaluation.statistics import Estimate, Proportion
 
 __all__ = [
     "AttackDetection",
-    "Crafted",
     "Detection",
     "DetectionRates",
     "Estimate",
@@ -21,6 +20,6 @@ __all__ = [
     "Proportion",
     "Reconstruction",
     "Viability",
-    "craft",
+    "correctly_classified",
     "evaluate",
 ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 
 from honeykeras import _checks
-from honeykeras.attacks import Attack, quantize
+from honeykeras.attacks import AdversarialExamples, Attack, quantize
 from honeykeras.data import Data, Split
 from honeykeras.detection import Detector
 from honeykeras.detection.calibration import check_sample_size
@@ -28,58 +27,27 @@ from honeykeras.outputs import predict_labels
 from honeykeras.watermark import Watermark
 
 
-@dataclasses.dataclass(frozen=True)
-class Crafted:
-    """Images that a model got right, and what an attack made of them, quantised to 8 bits.
-
-    Attributes:
-        x: The images, shape `(n, ...)`, float32.
-        x_adv: The same after the attack, float32.
-        y: Their labels, shape `(n,)`, int64.
-        success: Whether the model gets the quantised adversarial image wrong, shape `(n,)`, bool.
-    """
-
-    x: np.ndarray
-    x_adv: np.ndarray
-    y: np.ndarray
-    success: np.ndarray
-
-    @property
-    def successful(self) -> np.ndarray:
-        """The adversarial images that fooled the model."""
-        return self.x_adv[self.success]
-
-    @property
-    def delta(self) -> np.ndarray:
-        """What the attack added to those."""
-        return self.successful - self.x[self.success]
-
-
-def craft(model: keras.Model, attack: Attack, split: Split, samples: int, *, verbose: int = 0) -> Crafted:
-    """Attacks the images that the model gets right.
+def correctly_classified(model: keras.Model, split: Split, samples: int) -> Split:
+    """The images that a model gets right: those that there is a point in attacking.
 
     Args:
         model: The classifier.
-        attack: The attack.
         split: Images and labels.
-        samples: How many images to attack, at most; the first ones are taken.
-        verbose: 1 shows a progress bar, 0 nothing.
+        samples: How many to return, at most; the first ones are taken.
 
     Returns:
-        The images and what became of them, quantised and judged again.
+        The images, quantised to 8 bits, and their labels.
 
     Raises:
-        ModelError: If the model gets no image right, or cannot take them.
+        ModelError: If the model gets none right, or cannot take them.
     """
     samples = _checks.whole_number("samples", samples)
-    x = quantize(_checks.inputs("x", split.x, None, attack.input_range), attack.input_range)
-    labels = _checks.labels("y", split.y, len(x))
-    right = np.flatnonzero(predict_labels(model, x) == labels)[:samples]
+    x = quantize(_checks.inputs("x", split.x, None, (0, 1)))
+    y = _checks.labels("y", split.y, len(x))
+    right = np.flatnonzero(predict_labels(model, x) == y)[:samples]
     if not len(right):
         raise ModelError(f"The model must get some images right to be attacked. Received: none right of {len(x)}.")
-    x, y = x[right], labels[right]
-    x_adv = quantize(attack.generate(model, x, y, verbose=verbose), attack.input_range)
-    return Crafted(x, x_adv, y, predict_labels(model, x_adv) != y)
+    return Split(x[right], y[right])
 
 
 def evaluate(
@@ -124,6 +92,10 @@ def evaluate(
         raise InvalidArgumentError(
             f"`attacks` must hold at least one attack, and none twice. Received: {list(attacks)}."
         )
+    if targeted := [attack for attack in attacks if attack.targeted]:
+        raise InvalidArgumentError(
+            f"`attacks` must not be targeted: they get the images' own labels, to get away from. Received: {targeted}."
+        )
     data.check_key(key)
     check_sample_size(len(data.calibration), max_fpr)
     honey = _Arena(model, data, attack_by_name, samples, verbose)
@@ -154,30 +126,34 @@ class _Arena:
     ) -> None:
         self._data = data
         self.clean_accuracy = Proportion.of(predict_labels(model, data.test.x) == data.test.y)
-        self._fit = {
-            name: craft(model, attack, data.detector, samples, verbose=verbose) for name, attack in attacks.items()
-        }
-        self.test = {
-            name: craft(model, attack, data.test, samples, verbose=verbose) for name, attack in attacks.items()
-        }
+
+        def attack_all(split: Split) -> dict[str, AdversarialExamples]:
+            right = correctly_classified(model, split, samples)
+            return {
+                name: attack.generate(model, right.x, right.y, verbose=verbose).quantize(model)
+                for name, attack in attacks.items()
+            }
+
+        self._fit = attack_all(data.detector)
+        self.test = attack_all(data.test)
 
     def detect(self, key: WatermarkKey, max_fpr: float) -> DetectionRates:
         """Fits, calibrates and judges a detector for `key`; nothing is detected where no attack ever succeeds."""
-        if not any(crafted.success.any() for crafted in self._fit.values()):
+        if not any(examples.success.any() for examples in self._fit.values()):
             nothing = Proportion(0, 0)
             attacks = {
-                name: AttackDetection(nothing, Proportion.of(crafted.success)) for name, crafted in self.test.items()
+                name: AttackDetection(nothing, Proportion.of(examples.success)) for name, examples in self.test.items()
             }
             return DetectionRates(nothing, attacks)
         detector = Detector(key)
-        clean = np.concatenate([crafted.x for crafted in self._fit.values()])
-        adversarial = np.concatenate([crafted.successful for crafted in self._fit.values()])
+        clean = next(iter(self._fit.values())).x  # The same images for every attack.
+        adversarial = np.concatenate([examples.successful for examples in self._fit.values()])
         detector.fit(clean, adversarial).calibrate(self._data.calibration.x, max_fpr)
         return DetectionRates(
             false_positives=Proportion.of(detector.flag(self._data.test.x)),
             attacks={
-                name: AttackDetection(_flagged(detector, crafted.successful), Proportion.of(crafted.success))
-                for name, crafted in self.test.items()
+                name: AttackDetection(_flagged(detector, examples.successful), Proportion.of(examples.success))
+                for name, examples in self.test.items()
             },
         )
 
@@ -187,10 +163,10 @@ def _flagged(detector: Detector, x: np.ndarray) -> Proportion:
 
 
 def _reconstruction(
-    key: WatermarkKey, decoys: Sequence[WatermarkKey], honey: Crafted, plain: Crafted
+    key: WatermarkKey, decoys: Sequence[WatermarkKey], honey: AdversarialExamples, plain: AdversarialExamples
 ) -> Reconstruction:
-    def cosines(of: WatermarkKey, crafted: Crafted) -> np.ndarray:
-        return Watermark(of).cosine_similarity(crafted.delta).numpy()
+    def cosines(of: WatermarkKey, examples: AdversarialExamples) -> np.ndarray:
+        return Watermark(of).cosine_similarity(examples.delta).numpy()
 
     # Averaged over the keys image by image: the images are what is sampled.
     wrong = np.mean([cosines(decoy, honey) for decoy in decoys], axis=0)

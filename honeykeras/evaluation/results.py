@@ -67,9 +67,14 @@ class DetectionRates:
 
     @property
     def true_positives(self) -> Proportion:
-        """Flagged, of the successful adversarial images of all attacks together."""
+        """Flagged, of the successful adversarial images of all attacks together.
+
+        Attacks start from the same images, so that their results are no independent samples: the interval is that
+        of as many as the most successful attack gives.
+        """
         rates = [attack.true_positives for attack in self.attacks.values()]
-        return Proportion(sum(rate.count for rate in rates), sum(rate.n for rate in rates))
+        n = max(rate.n for rate in rates)
+        return Proportion(sum(rate.count for rate in rates) * n / max(sum(rate.n for rate in rates), 1), n)
 
     @property
     def balanced_accuracy(self) -> Estimate:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import jsonschema
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -190,27 +189,72 @@ class TestSteps:
         settings = json.loads((tmp_path / "t" / "training.json").read_text())["settings"]
         assert settings["recipe"] == {"name": "paper, changed", "poison_rate": 0.1, "amplitude": 0.5}
 
-    def test_attack(self, trained, tmp_path, digits):
-        output = tmp_path / "adversarial.npz"
+    @pytest.mark.parametrize(
+        ("settings", "config"),
+        [
+            ([], {"epsilon": 0.3, "steps": 40, "norm": "inf"}),
+            (["--norm", "2", "--epsilon", "1.5", "--restarts", "2", "--early-stop"], {"norm": "2", "epsilon": 1.5}),
+            (
+                ["--attack", "cw", "--confidence", "1", "--max-iterations", "200"],
+                {"confidence": 1, "abort_early": True},
+            ),
+            (["--attack", "jsma", "--theta", "0.5", "--search", "top2"], {"theta": 0.5, "search": "top2"}),
+            (["--target", "3"], {"targeted": True}),
+        ],
+    )
+    def test_attack(self, trained, tmp_path, capsys, settings, config):
         arguments = [
             "--model",
-            str(trained / "model.keras"),
+            trained / "model.keras",
             "--samples",
-            "50",
+            "20",
             "--output",
-            str(output),
+            tmp_path / "x",
             "--verbose",
             "0",
         ]
-        assert run(["attack", *arguments]) == 0
-        with np.load(output) as arrays:
-            assert set(arrays) == {"x", "x_adv", "y", "success"}
-            predicted = (
-                keras.models.load_model(trained / "model.keras").predict(arrays["x_adv"], verbose=0).argmax(axis=1)
-            )
-            assert np.array_equal(predicted != arrays["y"], arrays["success"])
-            assert len(arrays["x"]) == 50
-            assert np.abs(arrays["x_adv"] - arrays["x"]).max() <= 0.3 + 0.5 / 255 + 1e-6
+        assert run(["attack", *map(str, arguments), *settings]) == 0
+        shards = hk.attacks.Shards.open(tmp_path / "x")
+        assert config.items() <= shards.settings["config"].items()
+        examples = shards.load()
+        predicted = hk.models.load(trained / "model.keras").predict(examples.x_adv, verbose=0).argmax(axis=1)
+        assert np.array_equal((predicted == examples.y) == examples.targeted, examples.success)
+        assert set(examples.y[examples.success]) == {3} if examples.targeted else examples.success.any()
+        assert np.array_equal(examples.x_adv, hk.attacks.quantize(examples.x_adv))
+        what = "made the model say 3" if examples.targeted else "fooled the model"
+        assert f"{what} on {examples.success.sum()} of {len(examples)} images" in capsys.readouterr().out
+
+    def test_attack_on_a_saved_model_equals_the_attack_on_its_keras_file(self, trained, tmp_path):
+        assert run(["export", "--model", str(trained / "model.keras"), "--output", str(tmp_path / "serving")]) == 0
+        found = []
+        for model in (trained / "model.keras", tmp_path / "serving" / "1"):
+            output = tmp_path / f"from-{model.name}"
+            arguments = ["--model", model, "--attack", "jsma", "--samples", "20", "--output", output, "--verbose", "0"]
+            assert run(["attack", *map(str, arguments)]) == 0
+            found.append(hk.attacks.Shards.open(output).load())
+        assert np.array_equal(found[0].x_adv, found[1].x_adv)
+        assert found[0].success.any()
+
+    def test_attack_goes_on_where_it_was(self, trained, tmp_path):
+        arguments = ["--model", trained / "model.keras", "--samples", "20", "--shard-size", "8", "--verbose", "0"]
+        arguments = ["attack", *map(str, arguments), "--format", "tfrecord", "--output", str(tmp_path / "x")]
+        assert run(arguments) == 0
+        before = hk.attacks.Shards.open(tmp_path / "x").load()
+        (tmp_path / "x" / "shard-00001.tfrecord").unlink()
+        kept = (tmp_path / "x" / "shard-00000.tfrecord").stat().st_mtime_ns
+        assert run(arguments) == 0
+        assert (tmp_path / "x" / "shard-00000.tfrecord").stat().st_mtime_ns == kept
+        assert np.array_equal(hk.attacks.Shards.open(tmp_path / "x").load().x_adv, before.x_adv)
+
+    def test_attack_with_a_mask(self, trained, tmp_path):
+        mask = np.zeros((8, 8, 1), bool)
+        mask[2:6] = True
+        np.save(tmp_path / "mask.npy", mask)
+        arguments = ["--model", trained / "model.keras", "--samples", "9", "--mask", tmp_path / "mask.npy"]
+        assert run(["attack", *map(str, arguments), "--output", str(tmp_path / "x"), "--verbose", "0"]) == 0
+        delta = hk.attacks.Shards.open(tmp_path / "x").load().delta
+        assert (delta[:, ~mask] == 0).all()
+        assert (delta[:, mask] != 0).any()
 
     def test_evaluate(self, trained, key_path, tmp_path, capsys):
         models = ["--model", str(trained / "model.keras"), "--baseline", str(trained / "baseline.keras")]
@@ -229,6 +273,17 @@ class TestSteps:
         jsonschema.validate(report, hk.report.schema())
         assert report["settings"]["attacks"]["pgd"]["epsilon"] == 0.3
         assert "no honeypot" in capsys.readouterr().out
+
+    def test_evaluate_with_several_attacks(self, trained, key_path, tmp_path):
+        models = ["--model", trained / "model.keras", "--baseline", trained / "baseline.keras", "--key", key_path]
+        attacks = ["--attack", "pgd", "--attack", "cw", "--attack", "jsma", "--steps", "10", "--max-iterations", "60"]
+        arguments = ["--samples", "30", "--output", tmp_path / "report.json", "--verbose", "0", "--initial-const", "1"]
+        assert run(["evaluate", *map(str, models), *attacks, *map(str, arguments)]) == 0
+        report = json.loads((tmp_path / "report.json").read_text())
+        jsonschema.validate(report, hk.report.schema())
+        assert set(report["detection"]["attacks"]) == {"pgd", "cw", "jsma"}
+        assert report["settings"]["attacks"]["pgd"]["steps"] == 10
+        assert report["settings"]["attacks"]["cw"]["max_iterations"] == 60
 
     def test_export(self, trained, tmp_path, capsys):
         arguments = ["export", "--model", str(trained / "model.keras"), "--output", str(tmp_path / "serving")]
@@ -275,17 +330,35 @@ class TestMistakes:
                 ["train", "--key", "{key}", "--output", "{tmp}/x", "--passphrase-file", "{tmp}/none"],
                 "the passphrase file",
             ),
-            (["attack", "--model", "{tmp}/none", "--output", "{tmp}/x"], "There must be a model file at"),
+            (
+                ["attack", "--model", "{tmp}/none", "--output", "{tmp}/x"],
+                "There must be a .keras file or the folder of",
+            ),
             (["attack", "--model", "{key}", "--output", "{tmp}/x"], "must hold a Keras model"),
             (
-                ["attack", "--model", "{model}", "--attack", "cw", "--output", "{tmp}/x"],
-                "must be one of ['pgd']. Received: 'cw'",
+                ["attack", "--model", "{model}", "--attack", "fgsm", "--output", "{tmp}/x"],
+                "must be one of ['pgd', 'cw', 'jsma']. Received: 'fgsm'",
+            ),
+            (
+                ["attack", "--model", "{model}", "--theta", "1", "--output", "{tmp}/x"],
+                "`--theta` is no setting of pgd.",
+            ),
+            (["attack", "--model", "{model}", "--norm", "2", "--output", "{tmp}/x"], "`--epsilon` must be given"),
+            (
+                ["attack", "--model", "{model}", "--norm", "3", "--epsilon", "1", "--output", "{tmp}/x"],
+                "`norm` must be",
+            ),
+            (["attack", "--model", "{model}", "--target", "10", "--output", "{tmp}/x"], "must be a class from 0 to 9"),
+            (["attack", "--model", "{model}", "--mask", "{key}", "--output", "{tmp}/x"], "must be a .npy file"),
+            (
+                ["attack", "--model", "{model}", "--format", "csv", "--output", "{tmp}/x"],
+                "`file_format` must be one of",
             ),
             (
                 ["attack", "--model", "{model}", "--epsilon", "-1", "--output", "{tmp}/x"],
                 "`epsilon` must be a number in",
             ),
-            (["attack", "--model", "{model}", "--output", "{key}"], "already exists"),
+            (["attack", "--model", "{model}", "--output", "{key}"], "is a file and is not replaced by a folder"),
             (["attack", "--model", "{model}", "--output", "{key}/x"], "Cannot write"),
             (
                 ["export", "--model", "{model}", "--output", "{tmp}/s", "--version", "0"],

@@ -11,7 +11,7 @@ import honeykeras as hk
 from honeykeras.attacks import PGD, quantize
 from honeykeras.data import Data, Split
 from honeykeras.errors import InvalidArgumentError, ModelError
-from honeykeras.evaluation import craft
+from honeykeras.evaluation import AttackDetection, DetectionRates, Proportion, correctly_classified
 
 SHAPE = (20, 20, 1)
 KEY = hk.WatermarkKey(bytes(range(32)), SHAPE, 2, pattern=hk.patterns.Scattered(0.05, signed=True))
@@ -112,24 +112,23 @@ def test_repeats(data, planted):
     assert again == planted
 
 
-class TestCraft:
-    def test_attacks_only_what_the_model_gets_right(self, data):
+class TestCorrectlyClassified:
+    def test_only_what_the_model_gets_right(self, data):
         wrong_labels = Split(data.test.x, 1 - np.arange(len(data.test)) % 2)
-        crafted = craft(linear(PATTERN), PGD(0.3, steps=5), wrong_labels, samples=50)
-        assert len(crafted.x) == 50
-        assert np.array_equal(crafted.x, data.test.x[1:100:2])
+        right = correctly_classified(linear(PATTERN), wrong_labels, samples=50)
+        assert len(right) == 50
+        assert np.array_equal(right.x, data.test.x[1:100:2])
+        assert np.array_equal(right.y, wrong_labels.y[1:100:2])
 
-    def test_success_is_judged_after_quantising(self, data):
-        model = linear(PATTERN)
-        crafted = craft(model, PGD(0.3, steps=5), data.test, samples=100)
-        assert np.array_equal(crafted.x_adv, quantize(crafted.x_adv))
-        assert np.array_equal(crafted.success, model.predict(crafted.x_adv, verbose=0).argmax(axis=1) != crafted.y)
+    def test_quantised(self, data):
+        right = correctly_classified(linear(PATTERN), Split(data.test.x * 0.999, data.test.y), samples=50)
+        assert np.array_equal(right.x, quantize(right.x))
 
-    def test_delta_is_of_successes_only(self, data):
-        crafted = craft(linear(PATTERN), PGD(0.04, steps=5), data.test, samples=200)
-        assert 0 < crafted.success.sum() < 200
-        assert len(crafted.delta) == len(crafted.successful) == crafted.success.sum()
-        assert np.abs(crafted.delta).max() <= 0.04 + 0.5 / 255 + 1e-6
+
+def test_attacks_on_the_same_images_are_not_counted_as_more_images():
+    rates = [AttackDetection(Proportion(count, n), Proportion(n, 100)) for count, n in ((80, 100), (20, 60))]
+    together = DetectionRates(Proportion(1, 20), {"pgd": rates[0], "cw": rates[1]}).true_positives
+    assert (together.value, together.n) == (100 / 160, 100)
 
 
 class TestBadInput:

@@ -1,0 +1,223 @@
+"""Adversarial examples of whole data sets."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from honeykeras import _checks
+from honeykeras._files import PathLike
+from honeykeras.attacks.base import Attack
+from honeykeras.attacks.examples import AdversarialExamples
+from honeykeras.attacks.shards import FORMATS, Shards, Store
+from honeykeras.errors import InvalidArgumentError, ModelError
+from honeykeras.outputs import Logits
+
+# Inputs, and their labels if there are any.
+_Chunk = tuple[np.ndarray, np.ndarray | None]
+
+
+def craft(
+    model: keras.Model,
+    attack: Attack,
+    dataset: tf.data.Dataset,
+    folder: PathLike,
+    *,
+    file_format: str = "npz",
+    shard_size: int = 1024,
+    levels: int | None = 256,
+    mask: np.ndarray | None = None,
+    batch_size: int = 128,
+    verbose: int = 1,
+) -> Shards:
+    """Makes adversarial examples of a data set, in files.
+
+    The data set is read as a stream, and what becomes of it is written shard by shard. Work that was cut off is
+    continued by the same call: shards that are there are compared with the data set, and not made again. A folder
+    that is finished is returned at once, once its first shard has been compared. One process at a time may fill a
+    folder.
+
+    Inside the scope of a `tf.distribute` strategy, each batch is divided among the replicas. Neither that, nor
+    `batch_size`, `shard_size` or an interruption changes the results, but for the rounding of floating point.
+
+    Example:
+
+    ```python
+    images = tf.data.Dataset.from_tensor_slices((x, y))
+    shards = hk.attacks.craft(model, hk.attacks.PGD(epsilon=0.3), images, "folder")
+    x_adv = shards.load().successful
+    ```
+
+    Args:
+        model: The classifier to attack, with one input whose shape it states.
+        attack: The attack.
+        dataset: Finite, in the same order each time it is read. Elements `(x, y)` or `(x, y, ...)`, single samples or
+            batches: `x` floating point in the attack's input range; `y` class indices or one-hot rows, the labels
+            to get away from, or to reach. For an attack that is not targeted, also `x` alone: labels are then
+            what the model predicts.
+        folder: Where the shards go: nothing yet, or what an earlier call left.
+        file_format: `"npz"`, or `"tfrecord"`: one `tf.train.Example` an image, as `feature_description` has it.
+        shard_size: How many examples a file holds; about as many are in memory at a time.
+        levels: How many levels adversarial images are rounded to before they are judged, as
+            `AdversarialExamples.quantize` does it. None keeps them as they are.
+        mask: Which features the attack may change: bool, shape of one input. Defaults to all.
+        batch_size: How many inputs are attacked at a time, on all replicas together.
+        verbose: 1 shows a progress bar, 0 nothing.
+
+    Returns:
+        The shards.
+
+    Raises:
+        InvalidArgumentError: If an argument or the data set breaks one of these rules, or if the folder was begun
+            with another model, other settings or another data set.
+        ModelError: If the model cannot take the data set, or is no classifier.
+        StorageError: If the folder holds something else, a shard is damaged, or the disk refuses. Shards that were
+            there before are there still.
+    """
+    _checks.one_of("file_format", file_format, FORMATS)
+    shard_size = _checks.whole_number("shard_size", shard_size)
+    levels = None if levels is None else _checks.whole_number("levels", levels, 2)
+    batch_size = _checks.whole_number("batch_size", batch_size)
+    samples, batched, labelled = _look(dataset, model, attack)
+    # For batches, known only if none is smaller than the others.
+    total = int((samples.unbatch() if batched else samples).cardinality())
+    if total == tf.data.INFINITE_CARDINALITY:
+        raise InvalidArgumentError("The data set must end. Received: an endless one. Limit it by `take`.")
+    chunks = _read(samples.rebatch(shard_size) if batched else samples.batch(shard_size), attack.input_range)
+    first = next(chunks, None)
+    if first is None:
+        raise InvalidArgumentError("The data set must hold at least one sample. Received: an empty data set.")
+    input_shape = first[0].shape[1:]
+    Logits(model, input_shape)  # A model that does not fit is told before anything is written.
+    mask = _checks.mask(mask, (1, *input_shape))[0]
+    settings = {
+        "attack": attack.name,
+        "config": attack.get_config(),
+        "levels": levels,
+        "mask": hashlib.sha256(mask.tobytes()).hexdigest(),
+        "labels": "given" if labelled else "predicted",
+        "file_format": file_format,
+        "shard_size": shard_size,
+        "input_shape": input_shape,
+        "model": _fingerprint(model),
+    }
+    store = Store(Path(folder), _plain(settings))
+    store.begin()
+    finished = store.finished()
+    if finished and total in (len(finished), tf.data.UNKNOWN_CARDINALITY):
+        _check_same(store.path(0), store.read(0, len(first[0])), *first)
+        return finished
+
+    def shard(number: int, x: np.ndarray, y: np.ndarray | None) -> AdversarialExamples:
+        path = store.path(number)
+        if path.exists():
+            examples = store.read(number, len(x))
+            _check_same(path, examples, x, y)
+            return examples
+        examples = attack.generate(model, x, y, mask=mask, first=number * shard_size, batch_size=batch_size)
+        if levels is not None:
+            examples = examples.quantize(model, levels)
+        store.write(number, examples)
+        return examples
+
+    chunks = itertools.chain([first], chunks)
+    del first  # It would stay in memory until the end.
+    progress = keras.utils.Progbar(total if total >= 0 else None, unit_name="image") if verbose else None
+    examples = successes = 0
+    for number, (x, y) in enumerate(chunks):
+        if progress:
+            progress.update(examples)
+        successes += int(shard(number, x, y).success.sum())
+        examples += len(x)
+    if progress:
+        progress.update(examples, finalize=True)
+    return store.finish(examples, successes)
+
+
+def _look(dataset: tf.data.Dataset, model: keras.Model, attack: Attack) -> tuple[tf.data.Dataset, bool, bool]:
+    """Looks at what a data set says of its elements.
+
+    Returns:
+        The data set with elements `(x,)` or `(x, y)`; whether these are batches; whether they have labels.
+    """
+    spec = dataset.element_spec
+    parts = spec[:2] if isinstance(spec, tuple) else (spec,)
+    if not parts or not all(isinstance(part, tf.TensorSpec) for part in parts):
+        raise InvalidArgumentError(
+            f"The data set's elements must be x, (x, y) or (x, y, ...). With tensorflow-datasets, load with "
+            f"`as_supervised=True`. Received: {spec}."
+        )
+    labelled = len(parts) == 2
+    if attack.targeted and not labelled:
+        raise InvalidArgumentError(
+            f"The data set must hold the labels to reach, as the attack is targeted. Received: elements {spec}."
+        )
+    input_shape = _input_shape(model)
+    x = parts[0]
+    batched = x.shape.rank == len(input_shape) + 1
+    if x.shape.rank is None or not x.shape.is_compatible_with((None, *input_shape) if batched else input_shape):
+        raise InvalidArgumentError(
+            f"The data set's inputs must have the shape of the model's, {input_shape}, batched or not. "
+            f"Received: {x.shape}."
+        )
+    if not x.dtype.is_floating:
+        raise InvalidArgumentError(
+            f"The data set's inputs must be floating point. Received: dtype={x.dtype.name}. Scale integer images first."
+        )
+    return dataset.map(lambda *element: element[:2]), batched, labelled
+
+
+def _input_shape(model: keras.Model) -> tuple[int | None, ...]:
+    """Shape of one input of a model."""
+    inputs = getattr(model, "inputs", None) or []
+    if len(inputs) != 1:
+        raise ModelError(
+            f"The model must have one input and state its shape. Received: {len(inputs)} that are stated. "
+            "A model that states none can be wrapped: `keras.Sequential([keras.Input(shape), model])`."
+        )
+    return tuple(inputs[0].shape[1:])
+
+
+def _read(chunks: tf.data.Dataset, bounds: tuple[float, float]) -> Iterator[_Chunk]:
+    """The inputs and labels of each chunk of a data set; None for labels that there are not."""
+    input_shape = None
+    for x, *y in chunks.as_numpy_iterator():
+        x = _checks.inputs("x", x, input_shape, bounds)
+        input_shape = x.shape[1:]
+        yield x, y[0] if y else None
+
+
+def _fingerprint(model: keras.Model) -> str:
+    """A hash of the shapes, dtypes and values of a model's weights."""
+    digest = hashlib.sha256()
+    for value in model.get_weights():
+        digest.update(f"{value.shape} {value.dtype} ".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they come back from a JSON file."""
+    try:
+        return json.loads(json.dumps(settings))
+    except TypeError as error:
+        raise InvalidArgumentError(f"`attack.get_config()` must give plain data. Received: {error}.") from None
+
+
+def _check_same(path: Path, shard: AdversarialExamples, x: np.ndarray, y: np.ndarray | None) -> None:
+    """Sees to it that a shard is of the samples that the data set gives in its place."""
+    if not np.array_equal(shard.x, x) or (
+        y is not None and not np.array_equal(shard.y, _checks.labels("y", y, len(x)))
+    ):
+        raise InvalidArgumentError(
+            f"The data set must give the same samples in the same order each time. Received: others than the "
+            f"{len(shard)} that {path} was made of. Choose another folder, or a data set that is not shuffled anew."
+        )
