@@ -54,7 +54,7 @@ class TestModelFiles:
         assert not list(tmp_path.iterdir())
 
     def test_missing(self, tmp_path):
-        with pytest.raises(ModelError, match=r"must be a model file at .*none.keras. Received: no such file"):
+        with pytest.raises(ModelError, match=r"folder of a SavedModel at .*none.keras. Received: no such file"):
             hk.models.load(tmp_path / "none.keras")
 
     @pytest.mark.parametrize("name", ["model.keras", "model.h5", "model.txt"])
