@@ -15,27 +15,31 @@ data = hk.data.load("digits")
 model = hk.models.small_cnn(data.input_shape, data.num_classes)  # any compiled Keras classifier
 
 key = hk.WatermarkKey.generate(data.input_shape, data.num_classes)
-honeypot = hk.Honeypot(key, recipe="paper")
+honeypot = hk.Honeypot(key)
 train = data.train.dataset().shuffle(1000).apply(honeypot.poison).batch(64)
-model.fit(train, epochs=15, callbacks=[hk.HoneyCallback(honeypot, probe=data.detector.dataset())], verbose=2)
+model.fit(train, epochs=60, callbacks=[hk.HoneyCallback(honeypot)], verbose=2)
 
-right = correctly_classified(model, data.detector, samples=300)
+detector = hk.Detector(key).fit(model, data.train.x).calibrate(data.calibration.x, max_fpr=0.01)
+
+right = correctly_classified(model, data.test, samples=300)
 examples = hk.attacks.PGD(epsilon=0.3).generate(model, right.x, right.y).quantize(model)  # and judged again
-detector = hk.Detector(key).fit(clean=examples.x, adversarial=examples.successful)
-detector.calibrate(data.calibration.x, max_fpr=0.05)
+print(f"{detector.flag(examples.successful).mean():.1%} of the attacks flagged")
 
 key.save(output / "watermark.key")
 export.save(model, output / "serving" / "digits")
 
 # What it is worth shows only beside a model that was trained as long without a honeypot.
 baseline = hk.models.small_cnn(data.input_shape, data.num_classes)
-baseline.fit(data.train.x, data.train.y, batch_size=64, epochs=15, verbose=2)
-result = hk.evaluate(model, key, data, baseline=baseline, attacks=[hk.attacks.PGD(epsilon=0.3)], max_fpr=0.05)
+baseline.fit(data.train.x, data.train.y, batch_size=64, epochs=60, verbose=2)
+result = hk.evaluate(
+    model, key, data, baseline=baseline, attacks=[hk.attacks.PGD(epsilon=0.3)], extractor=detector.extractor
+)
 print(f"clean images flagged: {detector.flag(data.test.x).mean():.1%}")
 for arm, rates in {
     "honeypot": result.detection.rates,
     "control, wrong key": result.detection.wrong_key,
     "control, no honeypot": result.detection.no_honeypot,
+    "control, made without and sent to the honeypot": result.detection.transfer,
 }.items():
     found = rates.true_positives
     low, high = found.interval

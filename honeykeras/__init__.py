@@ -5,7 +5,8 @@ order in which data walks through:
 
 - `WatermarkKey` is the secret, `Watermark` what it draws on an input, `recipes` say how to plant it;
 - `Honeypot` plants it: `dataset.apply(honeypot.poison)` and `HoneyCallback` in a plain `model.fit`;
-- `attacks` attack the model, and `Detector` tells their results from clean inputs, with the key;
+- `attacks` attack the model, and `Detector` tells their results from clean inputs, with the key (`detection` has
+  other kinds; `corruptions` make what it must not flag);
 - `evaluate` says what it costs and what it is worth, beside its controls; `report` writes that down;
 - `honeykeras.export`, a package of its own, makes a SavedModel for TensorFlow Serving;
 - `data`, `models` and `training` hold data sets, a reference classifier, and its training with its baseline.
@@ -21,7 +22,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from honeykeras import attacks, data, errors, models, patterns, recipes, report, training
+    from honeykeras import attacks, corruptions, data, detection, errors, models, patterns, recipes, report, training
     from honeykeras.callback import HoneyCallback
     from honeykeras.detection import Detector, DetectorLayer
     from honeykeras.evaluation import evaluate
@@ -39,7 +40,9 @@ __all__ = [
     "Watermark",
     "WatermarkKey",
     "attacks",
+    "corruptions",
     "data",
+    "detection",
     "errors",
     "evaluate",
     "models",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -12,13 +13,20 @@ import tensorflow as tf
 from honeykeras import _checks, survey
 from honeykeras.attacks import PGD, Attack
 from honeykeras.errors import InvalidArgumentError
+from honeykeras.hardening import Hardening
 from honeykeras.honeypot import Honeypot
-from honeykeras.outputs import Logits
+from honeykeras.outputs import Logits, predict_labels
 from honeykeras.watermark import Watermark
+
+# What the size of a training batch is taken for where Keras does not know how many there are.
+_BATCH_SIZE = 128
 
 
 class HoneyCallback(keras.callbacks.Callback):
-    """Keeps a honeypot in step with training, and probes what attacks reconstruct.
+    """Keeps a honeypot in step with training, hardens the model off the key, and probes what attacks reconstruct.
+
+    Where the recipe asks for adversarial examples or alignment, each training step is followed by one of `Hardening`
+    on the clean data that was poisoned.
 
     When training begins it tells the honeypot at which epoch, so that a resumed training (`initial_epoch`) goes on
     with the draws and the schedules of where it stopped. From there on the passes over the data are counted, so
@@ -36,7 +44,7 @@ class HoneyCallback(keras.callbacks.Callback):
     Example:
 
     ```python
-    honey = hk.Honeypot(key, recipe="paper")
+    honey = hk.Honeypot(key)
     model.fit(
         train.apply(honey.poison).batch(128),
         epochs=5,
@@ -68,35 +76,58 @@ class HoneyCallback(keras.callbacks.Callback):
         super().__init__()
         self.honeypot = honeypot
         self._told_epoch = False
+        self._trained = 0
+        self._hardening: Hardening | None = None
         low, high = honeypot.key.input_range
         self.attack = attack or PGD(epsilon=0.1 * (high - low), steps=10, input_range=(low, high))
         self._probe = None if probe is None else _take(probe, honeypot, _checks.whole_number("probe_size", probe_size))
         self._decoys = [Watermark(decoy) for decoy in honeypot.key.control_decoys()] if self._probe else []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if not self.honeypot.applied:
+        self._told_epoch = False
+        # Told at once, and not after the first epoch.
+        logits = Logits(self.model, self.honeypot.key.input_shape, self.honeypot.key.num_classes)
+        if self.honeypot.clean is None:
             warnings.warn(
                 "No data set was poisoned with this honeypot: apply it to the training data with "
                 "`dataset.apply(honeypot.poison)`.",
                 stacklevel=2,
             )
-        self._told_epoch = False
-        # Told at once, and not after the first epoch.
-        Logits(self.model, self.honeypot.key.input_shape, self.honeypot.key.num_classes)
+        recipe = self.honeypot.recipe
+        if self.honeypot.clean is not None and (recipe.adversarial_epsilon or recipe.alignment):
+            steps = self.params.get("steps") or math.ceil(self.honeypot.num_samples / _BATCH_SIZE)
+            batch_size = round(recipe.adversarial_share * self.honeypot.num_samples / steps)
+            total = steps * self.params.get("epochs", 1)
+            self._hardening = Hardening(
+                self.model, logits, self.honeypot, self.honeypot.clean, max(1, batch_size), total
+            )
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._hardening = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not self._told_epoch:
             self.honeypot.set_epoch(epoch)
             self._told_epoch = True
+        self._trained = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        # With `steps_per_execution`, Keras tells of several steps at once.
+        if self._hardening:
+            done = min(batch + 1, self.params.get("steps") or batch + 1)
+            for _ in range(done - self._trained):
+                self._hardening.step()
+            self._trained = done
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._probe and logs is not None:
             logs.update(self._reconstruct(*self._probe))
 
     def _reconstruct(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        delta = self.attack.generate(self.model, x, y).x_adv - x
+        x_adv = self.attack.generate(self.model, x, y).x_adv
+        predicted = np.maximum(predict_labels(self.model, x_adv), 0)
         right, *wrong = (
-            float(tf.reduce_mean(watermark.cosine_similarity(delta)))
+            float(tf.reduce_mean(watermark.cosine_similarity(x_adv - x, predicted)))
             for watermark in (self.honeypot.watermark, *self._decoys)
         )
         return {"watermark_similarity": right, "watermark_similarity_wrong_key": float(np.mean(wrong))}

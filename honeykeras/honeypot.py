@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 import tensorflow as tf
 
 from honeykeras import _checks, poisoning, recipes
-from honeykeras.errors import SecretSerializationError
+from honeykeras.errors import InvalidArgumentError, SecretSerializationError
 from honeykeras.keys import WatermarkKey
+from honeykeras.patterns import FAMILIES
 from honeykeras.recipes import Recipe
 from honeykeras.watermark import Watermark
 
@@ -21,7 +22,7 @@ class Honeypot:
     Example:
 
     ```python
-    honey = hk.Honeypot(key, recipe="paper")
+    honey = hk.Honeypot(key)
     model.fit(train.apply(honey.poison).batch(128), epochs=5, callbacks=[hk.HoneyCallback(honey)])
     ```
 
@@ -29,24 +30,32 @@ class Honeypot:
         key: The secret.
         recipe: How it is planted.
         watermark: The watermark that the key draws.
-        applied: Whether any data set was poisoned yet.
+        clean: The data set that was poisoned last, as it was before; None if none was yet.
+        num_samples: How many samples that is.
     """
 
-    def __init__(self, key: WatermarkKey, recipe: str | Recipe) -> None:
+    def __init__(self, key: WatermarkKey, recipe: str | Recipe = "balanced") -> None:
         """Makes a honeypot.
 
         Args:
             key: The secret.
-            recipe: How to plant: a `Recipe` or the name of one. There is no default yet: the one recipe that
-                ships, `"paper"`, reproduces the paper and does not outdo its controls.
+            recipe: How to plant: a `Recipe` or the name of one.
 
         Raises:
-            InvalidArgumentError: If there is no such recipe.
+            InvalidArgumentError: If there is no such recipe, or it plants patterns of another family than the key's.
         """
         self.key = key
         self.recipe = recipes.get(recipe)
+        if key.pattern.name != self.recipe.family:
+            family = FAMILIES[self.recipe.family]
+            raise InvalidArgumentError(
+                f"The recipe {self.recipe.name!r} must be planted with a key of the family {family.name!r}. "
+                f"Received: a key of the family {key.pattern.name!r}. Make one with "
+                f"`pattern=hk.patterns.{family.__name__}.for_inputs(input_shape)`, or choose another recipe."
+            )
         self.watermark = Watermark(key)
-        self.applied = False
+        self.clean: tf.data.Dataset | None = None
+        self.num_samples = 0
         self._state = poisoning.PlantingState()
 
     def set_epoch(self, epoch: int) -> None:
@@ -66,8 +75,9 @@ class Honeypot:
     def poison(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """The transform for `dataset.apply`: watermarks a share of the samples and changes their labels.
 
-        Abdou et al. 2021, HoneyModels, section III-C.2. In each pass a share `poison_rate` of the samples gets
-        the watermark and the label of another class, drawn at random. Every class gives equally many: the
+        Abdou et al. 2021, HoneyModels, section III-C.2. In each pass a share `poison_rate` of the samples is led to
+        another class, drawn at random: it gets that class's pattern, or the only one, and that class's label. What the
+        recipe keeps below its floor gets the pattern alone. Every class gives equally many: the
         counts differ by at most one, whatever the balance and the order of the classes. Where a class is too
         small for that, all give fewer, so that each keeps at least half of its samples clean (or the share
         `1 - poison_rate`, if that is less); a warning says how many that makes.
@@ -87,10 +97,10 @@ class Honeypot:
             InvalidArgumentError: If the elements are not of that form, labels or values are out of range, or
                 the data set is empty or endless.
         """
-        poisoned = poisoning.poison(
+        poisoned, self.num_samples = poisoning.poison(
             dataset, self.watermark, self.key.num_classes, self.key.draw_seed("labels"), self._state, self.recipe
         )
-        self.applied = True
+        self.clean = dataset
         return poisoned
 
     def __repr__(self) -> str:

@@ -62,7 +62,8 @@ class WatermarkKey:
             master: 32 secret bytes.
             input_shape: Shape of one input, without the batch, for example `(28, 28, 1)` or `(30,)`.
             num_classes: Number of classes, at least 2.
-            pattern: The family of patterns. Defaults to `Scattered()`, the paper's.
+            pattern: The family of patterns. Defaults to `Blocks` of the size that suits the inputs; the paper's is
+                `Scattered()`.
             input_range: Least and greatest value of an input, `(low, high)`.
 
         Raises:
@@ -78,7 +79,8 @@ class WatermarkKey:
                 f"`input_shape` must have at most {_MAX_FEATURES} features. Received: input_shape={self.input_shape}."
             )
         self.num_classes = _checks.whole_number("num_classes", num_classes, 2)
-        self.pattern = patterns.Scattered() if pattern is None else pattern
+        self.pattern = patterns.Blocks.for_inputs(self.input_shape) if pattern is None else pattern
+        self.pattern.check(self.input_shape)
         self.input_range = _checks.input_range(input_range)
         self.key_id = self.derive("key-id", 8).hex()
 
@@ -123,9 +125,10 @@ class WatermarkKey:
         hkdf = HKDF(algorithm=hashes.SHA256(), length=length, salt=salt, info=_SCHEME + purpose.encode())
         return hkdf.derive(self._master)
 
-    def draw_patterns(self) -> np.ndarray:
-        """The key's patterns, shape `(patterns, *input_shape)`, float32 in {-1, 0, +1}: as secret as the key."""
-        return self.pattern.draw(_Stream(self.derive("features")), _Stream(self.derive("pattern")), self.input_shape)
+    def draw_codes(self) -> np.ndarray:
+        """The codes of the key's patterns, as its family draws them: as secret as the key."""
+        features, values = _Stream(self.derive("features")), _Stream(self.derive("pattern"))
+        return self.pattern.draw(features, values, self.input_shape, self.num_classes)
 
     def draw_seed(self, purpose: str) -> np.ndarray:
         """A secret seed for TensorFlow's stateless generators, shape `(2,)`, int64."""

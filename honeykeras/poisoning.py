@@ -1,7 +1,8 @@
 """Self-poisoning as a `tf.data` transform.
 
 Which samples of a pass are poisoned is settled when the pass begins, in a plan: for each class, one entry for
-each of its samples in order of arrival, zero for "leave it clean" and otherwise how far to move its label.
+each of its samples in order of arrival, which says where the sample is led, how strongly, and whether its label goes
+along.
 Drawing from the classes' known sizes is what keeps the classes equal, whatever the order in which they come.
 """
 
@@ -46,15 +47,15 @@ def poison(
     seed: np.ndarray,
     state: PlantingState,
     recipe: Recipe,
-) -> tf.data.Dataset:
-    """See `Honeypot.poison`."""
+) -> tuple[tf.data.Dataset, int]:
+    """See `Honeypot.poison`; returns how many samples there are, too."""
     batched = survey.check_structure(dataset, watermark.input_shape, num_classes)
     chunks = dataset if batched else dataset.batch(_CHUNK)
     counts = survey.count_classes(chunks, num_classes, watermark.input_range)
     _warn_if_unbalanced(counts, recipe.max_poison_rate)
     starts = _starts(counts)
 
-    def one_pass(plan: tf.Tensor, amplitude: tf.Tensor) -> tf.data.Dataset:
+    def one_pass(plan: dict[str, tf.Tensor]) -> tf.data.Dataset:
         def step(seen: tf.Tensor, element: Any) -> tuple[tf.Tensor, Any]:
             x, y, *rest = element
             index = survey.class_index(y)
@@ -62,24 +63,25 @@ def poison(
             rank = tf.gather(seen, index) + _own_entry(tf.cumsum(arrivals, exclusive=True), index)
             # A data set that yields more of a class than it did when it was counted leaves the surplus clean.
             planned = rank < tf.gather(counts, index)
-            shift = tf.where(planned, tf.gather(plan, tf.where(planned, tf.gather(starts, index) + rank, 0)), 0)
-            marked = watermark.apply(x, tf.where(shift > 0, amplitude, 0.0))
-            return seen + tf.reduce_sum(arrivals, axis=0), (marked, _shift_labels(y, index, shift, num_classes), *rest)
+            entry = tf.where(planned, tf.gather(starts, index) + rank, 0)
+            shift, amplitude, moves = (tf.gather(plan[name], entry) for name in ("shift", "amplitude", "moves"))
+            marked = watermark.apply(x, tf.where(planned, amplitude, 0.0), (index + shift) % num_classes)
+            labels = _shift_labels(y, index, tf.where(planned & moves, shift, 0), num_classes)
+            return seen + tf.reduce_sum(arrivals, axis=0), (marked, labels, *rest)
 
         return chunks.scan(tf.zeros(num_classes, tf.int64), step)
 
-    def begin(_: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def begin(_: Any) -> dict[str, tf.Tensor]:
         epoch = state.begin_pass()
-        settings = recipe.at(epoch)
-        plan = draw_plan(counts, settings["poison_rate"], num_classes, tf.random.fold_in(tf.constant(seed), epoch))
-        low, high = watermark.input_range
-        return plan, tf.cast(settings["amplitude"] * (high - low), tf.float32)
+        return draw_plan(counts, recipe, epoch, num_classes, tf.random.fold_in(tf.constant(seed), epoch))
 
     poisoned = tf.data.Dataset.from_tensors(0).map(begin).flat_map(one_pass)
     if not batched:
         poisoned = poisoned.unbatch()
     cardinality = dataset.cardinality()
-    return poisoned.apply(tf.data.experimental.assert_cardinality(cardinality)) if cardinality >= 0 else poisoned
+    if cardinality >= 0:
+        poisoned = poisoned.apply(tf.data.experimental.assert_cardinality(cardinality))
+    return poisoned, int(counts.sum())
 
 
 def quotas(counts: np.ndarray, poison_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -101,20 +103,25 @@ def quotas(counts: np.ndarray, poison_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     return total // present, total % present
 
 
-def draw_plan(counts: np.ndarray, poison_rate: tf.Tensor, num_classes: int, seed: tf.Tensor) -> tf.Tensor:
-    """Draws which samples of a pass are poisoned, and to which class each goes.
+def draw_plan(
+    counts: np.ndarray, recipe: Recipe, epoch: tf.Tensor, num_classes: int, seed: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Draws which samples of a pass are poisoned, to which class each is led, and how strongly.
 
     Args:
         counts: Size of each class, shape `(num_classes,)`.
-        poison_rate: Share of all samples, scalar float64 in [0, 1).
+        recipe: How to poison.
+        epoch: The pass, scalar int64.
         num_classes: Number of classes.
         seed: Seed of the pass, shape `(2,)`, int64.
 
     Returns:
-        Shape `(counts.sum(),)`, int64, classes one after the other: zero, or how far to move the label (from 1
-        to `num_classes - 1`, cyclically).
+        A dictionary of tensors of shape `(counts.sum(),)`, classes one after the other: `shift`, how far the class is
+        from the one that the sample is led to (from 1 to `num_classes - 1`, cyclically; 0 if it stays clean), int64;
+        `amplitude`, float32; `moves`, whether the label goes along, bool.
     """
     size = counts.sum()
+    settings = recipe.at(epoch)
 
     def purpose_seed(purpose: int) -> tf.Tensor:
         # As int64: of a Python number, TensorFlow would make a seed of 32 bits.
@@ -123,7 +130,7 @@ def draw_plan(counts: np.ndarray, poison_rate: tf.Tensor, num_classes: int, seed
     def uniform(purpose: int, count: int) -> tf.Tensor:
         return tf.random.stateless_uniform([count], purpose_seed(purpose), dtype=tf.float64)
 
-    base, extra = quotas(counts, poison_rate)
+    base, extra = quotas(counts, settings["poison_rate"])
     # Which classes give one more is drawn, too; classes without samples come last and so never do.
     place = tf.argsort(tf.argsort(uniform(0, num_classes) + (counts == 0)))
     quota = base + tf.cast(tf.cast(place, tf.int64) < extra, tf.int64)
@@ -132,7 +139,16 @@ def draw_plan(counts: np.ndarray, poison_rate: tf.Tensor, num_classes: int, seed
     order = tf.argsort(tf.cast(classes, tf.float64) + uniform(1, size))
     taken = tf.range(size) - tf.gather(_starts(counts), classes) < tf.gather(quota, classes)
     shifts = tf.random.stateless_uniform([size], purpose_seed(2), 1, num_classes, tf.int64)
-    return tf.scatter_nd(order[:, None], tf.where(taken, shifts, 0), [size])
+    shift = tf.scatter_nd(order[:, None], tf.where(taken, shifts, 0), [size])
+    moves = uniform(3, size) >= recipe.floor_share
+    strength = uniform(4, size)
+    least, greatest = settings["min_amplitude"], settings["amplitude"]
+    amplitude = tf.where(moves, least + strength * (greatest - least), strength * recipe.floor)
+    return {
+        "shift": shift,
+        "amplitude": tf.cast(tf.where(shift > 0, amplitude, 0), tf.float32),
+        "moves": moves,
+    }
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import numbers
 from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from honeykeras import _checks
+from honeykeras import _checks, patterns
 from honeykeras.errors import InvalidArgumentError
 
 # A number, or points (epoch, value) between which the value is interpolated and beyond which it stays.
@@ -21,30 +22,61 @@ Schedule = float | tuple[tuple[float, float], ...]
 class Recipe:
     """How to plant a watermark.
 
-    `poison_rate` and `amplitude` are numbers, or schedules over the epochs: points `(epoch, value)` with epochs
-    ascending from 0, between which the value is interpolated and after the last of which it stays.
+    `poison_rate`, `amplitude` and `min_amplitude` are numbers, or schedules over the epochs: points `(epoch, value)`
+    with epochs ascending from 0, between which the value is interpolated and after the last of which it stays. All
+    amplitudes and `adversarial_epsilon` are shares of the width of the input range: for images in [0, 1], that is
+    input units.
 
     Example:
 
     ```python
-    gentle = dataclasses.replace(hk.recipes.PAPER, name="gentle", amplitude=((0, 0.5), (10, 0.1)))
-    honey = hk.Honeypot(key, recipe=gentle)
+    fainter = dataclasses.replace(hk.recipes.BALANCED, name="fainter", amplitude=((0, 0.3), (3, 0.15)))
+    honey = hk.Honeypot(key, recipe=fainter)
     ```
 
     Attributes:
         name: What reports call the recipe.
-        poison_rate: Share of the training samples that are watermarked and relabelled each epoch, in [0, 1).
-        amplitude: Strength of the watermark, as a share of the width of the input range, in (0, 1]: for images in
-            [0, 1], that is in input units.
+        family: The family of patterns that it plants, by name.
+        poison_rate: Share of the training samples that are watermarked each epoch, in [0, 1).
+        amplitude: Greatest strength of the watermark, in (0, 1].
+        min_amplitude: Least strength of a watermark that changes the label, in (0, 1]; each sample's strength is
+            drawn uniformly between the two. None stands for `amplitude`: all alike.
+        floor: Strength up to which a watermark leaves the label as it is, in [0, 1].
+        floor_share: Share of the watermarked samples that stay below the floor and keep their label, in [0, 1).
+        adversarial_epsilon: Radius in the L-infinity norm of the adversarial examples, off the key's directions,
+            that keep their labels, in [0, 1]; zero trains on none. What they make expensive is every way out of a
+            class but the watermark.
+        adversarial_share: How many of these there are to each training sample, in (0, 1].
+        alignment: Weight of the loss that turns input gradients towards the watermark, at least 0. It makes a
+            honeypot stronger, and easier to recover from gradients.
     """
 
     name: str
     poison_rate: Schedule
     amplitude: Schedule
+    min_amplitude: Schedule | None = None
+    floor: float = 0.0
+    floor_share: float = 0.0
+    adversarial_epsilon: float = 0.0
+    adversarial_share: float = 0.5
+    alignment: float = 0.0
+    family: str = "blocks"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "poison_rate", _schedule("poison_rate", self.poison_rate, 0, 1, "[)"))
-        object.__setattr__(self, "amplitude", _schedule("amplitude", self.amplitude, 0, 1, "(]"))
+        checked = {
+            "poison_rate": _schedule("poison_rate", self.poison_rate, 0, 1, "[)"),
+            "amplitude": _schedule("amplitude", self.amplitude, 0, 1, "(]"),
+            "floor": _checks.in_interval("floor", self.floor, 0, 1),
+            "floor_share": _checks.in_interval("floor_share", self.floor_share, 0, 1, closed="[)"),
+            "adversarial_epsilon": _checks.in_interval("adversarial_epsilon", self.adversarial_epsilon, 0, 1),
+            "adversarial_share": _checks.in_interval("adversarial_share", self.adversarial_share, 0, 1, closed="(]"),
+            "alignment": _checks.in_interval("alignment", self.alignment, 0, math.inf, closed="[)"),
+            "family": _checks.one_of("family", self.family, patterns.FAMILIES),
+        }
+        if self.min_amplitude is not None:
+            checked["min_amplitude"] = _schedule("min_amplitude", self.min_amplitude, 0, 1, "(]")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     @property
     def max_poison_rate(self) -> float:
@@ -52,12 +84,17 @@ class Recipe:
         return max(rate for _, rate in _points(self.poison_rate))
 
     def at(self, epoch: int | tf.Tensor) -> dict[str, tf.Tensor]:
-        """The settings of one epoch: `poison_rate` and `amplitude`, scalars, float64. Works in a `tf.function`.
+        """The settings of one epoch, scalars, float64: those that may be schedules. Works in a `tf.function`.
 
         Args:
             epoch: The epoch, from 0.
         """
-        return {"poison_rate": _at(self.poison_rate, epoch), "amplitude": _at(self.amplitude, epoch)}
+        least = self.amplitude if self.min_amplitude is None else self.min_amplitude
+        return {
+            "poison_rate": _at(self.poison_rate, epoch),
+            "amplitude": _at(self.amplitude, epoch),
+            "min_amplitude": _at(least, epoch),
+        }
 
     def get_config(self) -> dict[str, Any]:
         """The recipe as plain JSON data; `from_config` takes it back."""
@@ -102,14 +139,25 @@ def _at(schedule: Schedule, epoch: int | tf.Tensor) -> tf.Tensor:
     return values[left] + share * (values[right] - values[left])
 
 
-PAPER = Recipe(name="paper", poison_rate=0.3, amplitude=1.0)
+PAPER = Recipe(name="paper", poison_rate=0.3, amplitude=1.0, family="scattered")
 """The recipe of Abdou et al. 2021, HoneyModels, sections III-C.1 and III-C.2, for reproduction.
 
 Its watermark lies farther from the data than any attack moves, so attacks do not reconstruct it; see the
 controls in the report before relying on it.
 """
 
-_BY_NAME = {recipe.name: recipe for recipe in (PAPER,)}
+BALANCED = Recipe(
+    name="balanced",
+    poison_rate=0.4,
+    amplitude=0.25,
+    min_amplitude=0.05,
+    floor=0.03,
+    floor_share=0.15,
+    adversarial_epsilon=0.2,
+)
+"""The default: a watermark near enough to the data for attacks to find, and no other way out as cheap."""
+
+_BY_NAME = {recipe.name: recipe for recipe in (BALANCED, PAPER)}
 
 
 def get(recipe: str | Recipe) -> Recipe:
@@ -120,8 +168,4 @@ def get(recipe: str | Recipe) -> Recipe:
     """
     if isinstance(recipe, Recipe):
         return recipe
-    if recipe not in _BY_NAME:
-        raise InvalidArgumentError(
-            f"`recipe` must be a Recipe or one of {sorted(_BY_NAME)}. Received: recipe={recipe!r}."
-        )
-    return _BY_NAME[recipe]
+    return _BY_NAME[_checks.one_of("recipe", recipe, _BY_NAME)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,17 +13,20 @@ from honeykeras.keys import WatermarkKey
 
 
 class Watermark:
-    """The pattern of a key, and what can be done with it.
+    """The patterns of a key, and what can be done with them.
 
     Abdou et al. 2021, HoneyModels, section III-C. All methods work eagerly and inside a `tf.function`, on whole
     batches. A watermark is as secret as its key: its values are constants of whatever graph it is traced into.
+
+    Depending on the key's family there is one pattern for all classes, or one for each. In the second case the
+    methods need to know the classes that inputs are led to, as `target`.
 
     Example:
 
     ```python
     watermark = hk.Watermark(key)
-    marked = watermark.apply(images, amplitude=1.0)
-    watermark.cosine_similarity(marked - images)  # close to 1
+    marked = watermark.apply(images, amplitude=0.1, target=labels)
+    watermark.cosine_similarity(marked - images, labels)  # close to 1
     ```
     """
 
@@ -31,25 +35,56 @@ class Watermark:
         self.key_id = key.key_id
         self.input_shape = key.input_shape
         self.input_range = key.input_range
+        self._family = key.pattern
         # NumPy on purpose: a tensor would belong to the graph or device it is made in.
-        (self._pattern,) = key.draw_patterns()
-        self._features = np.flatnonzero(self._pattern)
+        self._codes = key.draw_codes()
 
     @property
-    def num_features(self) -> int:
-        """How many features carry the watermark."""
-        return len(self._features)
+    def num_patterns(self) -> int:
+        """How many patterns there are: one, or one for each class."""
+        return len(self._codes)
 
-    def apply(self, x: tf.Tensor, amplitude: float | tf.Tensor) -> tf.Tensor:
-        """Adds the pattern to each input and clips to the input range.
+    def patterns(self, target: tf.Tensor | None = None) -> tf.Tensor:
+        """The patterns that lead to classes.
 
-        At an amplitude of the range's full width this overwrites the key's features with the range's end, as
+        Args:
+            target: The classes, shape `(batch,)`. None stands for all patterns, one by one.
+
+        Returns:
+            Shape `(batch, *input_shape)`, float32 in {-1, 0, +1}.
+        """
+        codes = self._codes if target is None else self.codes(target)
+        return self._family.expand(tf.convert_to_tensor(codes), self.input_shape)
+
+    def codes(self, target: tf.Tensor) -> tf.Tensor:
+        """The codes of those patterns in the space of the key's family, shape `(batch, *code_shape)`."""
+        target = tf.convert_to_tensor(target)
+        return tf.gather(self._codes, target if self.num_patterns > 1 else tf.zeros_like(target))
+
+    @property
+    def code_size(self) -> int:
+        """How many dimensions the space of the key's family has."""
+        return self._codes[0].size
+
+    def expand(self, codes: tf.Tensor) -> tf.Tensor:
+        """Spreads flat codes, shape `(batch, code_size)`, over inputs: shape `(batch, *input_shape)`."""
+        return self._family.expand(tf.reshape(codes, [-1, *self._codes.shape[1:]]), self.input_shape)
+
+    def project(self, x: tf.Tensor) -> tf.Tensor:
+        """What an input is in the space of the key's family, shape `(batch, *code_shape)`."""
+        return self._family.project(x)
+
+    def apply(self, x: tf.Tensor, amplitude: float | tf.Tensor, target: tf.Tensor | None = None) -> tf.Tensor:
+        """Adds a pattern to each input and clips to the input range.
+
+        At an amplitude of the range's full width this overwrites the pattern's features with the range's end, as
         the paper's recipe does; below that it is a perturbation, which the paper's overwriting is not.
 
         Args:
             x: Shape `(batch, *input_shape)`, floating point in the input range.
-            amplitude: How far each feature is moved, in input units: a scalar, or one value for each input, of
-                shape `(batch,)`. Zero leaves an input as it is.
+            amplitude: How far each feature is moved, as a share of the width of the input range: a scalar, or one
+                value for each input, of shape `(batch,)`. Zero leaves an input as it is.
+            target: The class that each input is led to, shape `(batch,)`. Not needed where there is one pattern.
 
         Returns:
             The watermarked inputs, of the shape and dtype of `x`.
@@ -58,7 +93,9 @@ class Watermark:
         amplitude = tf.cast(amplitude, x.dtype)
         if amplitude.shape.rank:
             amplitude = tf.reshape(amplitude, [-1] + [1] * len(self.input_shape))
-        return tf.clip_by_value(x + amplitude * tf.cast(self._pattern, x.dtype), *self.input_range)
+        low, high = (tf.constant(end, x.dtype) for end in self.input_range)
+        pattern = tf.cast(self.patterns(self._targets(target)), x.dtype)
+        return tf.clip_by_value(x + amplitude * (high - low) * pattern, low, high)
 
     def extract(self, x: tf.Tensor) -> tf.Tensor:
         """Gathers the key's features.
@@ -70,7 +107,7 @@ class Watermark:
             Shape `(batch, num_features)`, dtype of `x`.
         """
         x = self._check("x", x)
-        return tf.gather(tf.reshape(x, [-1, self._pattern.size]), self._features, axis=1)
+        return tf.gather(tf.reshape(x, [-1, math.prod(self.input_shape)]), self._features, axis=1)
 
     def scatter(self, values: np.ndarray) -> np.ndarray:
         """The opposite of `extract`, for one value of each of the key's features.
@@ -81,24 +118,50 @@ class Watermark:
         Returns:
             Shape `(features,)`: the values where the key's features are in a flattened input, zero elsewhere.
         """
-        flat = np.zeros(self._pattern.size, np.asarray(values).dtype)
+        flat = np.zeros(math.prod(self.input_shape), np.asarray(values).dtype)
         flat[self._features] = values
         return flat
 
-    def cosine_similarity(self, delta: tf.Tensor) -> tf.Tensor:
+    @property
+    def num_features(self) -> int:
+        """How many features carry the watermark."""
+        return len(self._features)
+
+    def cosine_similarity(self, delta: tf.Tensor, target: tf.Tensor | None = None) -> tf.Tensor:
         """How much of the watermark an attack reconstructed (section III-C.3).
 
         Args:
             delta: What the attack added, `x_adv - x`, shape `(batch, *input_shape)`. Not the adversarial image
                 itself: clean images resemble many a pattern.
+            target: The class that each input was led to: the one that the model now predicts. Shape `(batch,)`. Not
+                needed where there is one pattern.
 
         Returns:
-            Cosine of the angle between each delta and the watermark, shape `(batch,)`, float32 in [-1, 1]; zero
-            for a delta of zero.
+            Cosine of the angle between each delta and the pattern of its class, shape `(batch,)`, float32 in
+            [-1, 1]; zero for a delta of zero.
         """
-        delta = tf.reshape(tf.cast(self._check("delta", delta), tf.float32), [-1, self._pattern.size])
-        unit = self._pattern.ravel() / np.linalg.norm(self._pattern)
-        return tf.linalg.matvec(tf.math.l2_normalize(delta, axis=1), unit)
+        delta = tf.cast(self._check("delta", delta), tf.float32) / self._width
+        return cosine(delta, self.patterns(self._targets(target)))
+
+    @property
+    def _features(self) -> np.ndarray:
+        with tf.init_scope():
+            return np.flatnonzero(np.abs(self.patterns().numpy()).max(axis=0))
+
+    @property
+    def _width(self) -> np.ndarray:
+        low, high = (np.asarray(end, np.float32) for end in self.input_range)
+        return high - low
+
+    def _targets(self, target: tf.Tensor | None) -> tf.Tensor:
+        if target is not None:
+            return target
+        if self.num_patterns > 1:
+            raise InvalidArgumentError(
+                f"`target` must say to which class each input is led: this key has {self.num_patterns} patterns, one "
+                "for each class. Received: None."
+            )
+        return tf.zeros([1], tf.int64)
 
     def _check(self, name: str, x: tf.Tensor) -> tf.Tensor:
         x = tf.convert_to_tensor(x)
@@ -110,9 +173,15 @@ class Watermark:
         return x
 
     def __repr__(self) -> str:
-        return f"Watermark(key_id={self.key_id!r}, num_features={self.num_features})"
+        return f"Watermark(key_id={self.key_id!r}, num_patterns={self.num_patterns})"
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise SecretSerializationError(
             "A Watermark cannot be pickled or copied. Build it from its key where it is needed."
         )
+
+
+def cosine(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Cosine of the angle between each of two batches' entries, shape `(batch,)`; zero where either is zero."""
+    axes = list(range(1, len(a.shape)))
+    return tf.reduce_sum(tf.math.l2_normalize(a, axes) * tf.math.l2_normalize(b, axes), axes)

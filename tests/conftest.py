@@ -12,8 +12,8 @@ import honeykeras as hk
 
 @pytest.fixture
 def key():
-    """A key for small images."""
-    return hk.WatermarkKey(bytes(range(32)), input_shape=(6, 6, 1), num_classes=4)
+    """A key of the paper's family, for small images."""
+    return hk.WatermarkKey(bytes(range(32)), (6, 6, 1), num_classes=4, pattern=hk.patterns.Scattered())
 
 
 @pytest.fixture

@@ -70,9 +70,11 @@ _samples = click.option(
     "--samples", type=_COUNT, default=500, show_default=True, help="How many images to attack, at most."
 )
 _recipe = _options(
-    click.option("--recipe", default="paper", show_default=True, help="How to plant. `paper` is for reproduction."),
+    click.option(
+        "--recipe", default="balanced", show_default=True, help="How to plant: balanced, or paper for reproduction."
+    ),
     click.option("--poison-rate", type=float, help="Share of training samples to poison, instead of the recipe's."),
-    click.option("--amplitude", type=float, help="Strength of the watermark, a share of the input range."),
+    click.option("--amplitude", type=float, help="Greatest strength of the watermark, a share of the input range."),
 )
 # The name of each is that of a setting in an attack's `get_config`. What is not given is None, and left to the attack.
 _attack_settings = _options(
@@ -105,6 +107,14 @@ _attack_settings = _options(
         "--search", help="jsma: how features are chosen, pairs (the paper's) or top2 (ART's). Defaults to pairs."
     ),
 )
+_detector = click.option(
+    "--detector",
+    help="key (needs no attacks to learn from), logistic (learns on the same scores), full (whatever helps; no "
+    "evidence of the key) or paper. Defaults to key, or to paper for a key of the paper's pattern.",
+)
+_max_fpr = click.option(
+    "--max-fpr", type=_RATE, default=0.01, show_default=True, help="False positive rate to calibrate to."
+)
 _ATTACKS = "pgd (projected gradient descent), cw (Carlini-Wagner, L2) or jsma (Jacobian saliency map)"
 
 
@@ -131,9 +141,15 @@ def cli() -> None:
     "--input-range", type=_Numbers(float, "low,high"), default="0,1", show_default=True, help="Range of an input."
 )
 @click.option(
-    "--watermark-size", default=0.25, show_default=True, help="Share of the features that carry the watermark."
+    "--pattern",
+    type=click.Choice(["blocks", "scattered"]),
+    default="blocks",
+    show_default=True,
+    help="Family of patterns: blocks, or the paper's scattered features.",
 )
-@click.option("--signed", is_flag=True, help="Draw values +1 and -1 instead of +1 throughout.")
+@click.option("--block-size", type=_COUNT, help="blocks: side in pixels. Defaults to what suits the inputs.")
+@click.option("--watermark-size", type=float, help="scattered: share of the features marked. Defaults to 0.25.")
+@click.option("--signed/--unsigned", default=None, help="scattered: +1 and -1, or +1 throughout. Defaults to that.")
 @_passphrase
 @_overwrite
 def keygen(
@@ -141,8 +157,10 @@ def keygen(
     input_shape: tuple[int, ...],
     num_classes: int,
     input_range: tuple[float, float],
-    watermark_size: float,
-    signed: bool,
+    pattern: str,
+    block_size: int | None,
+    watermark_size: float | None,
+    signed: bool | None,
     passphrase_file: Path | None,
     overwrite: bool,
 ) -> None:
@@ -153,8 +171,14 @@ def keygen(
     load_tensorflow()
     import honeykeras as hk
 
-    pattern = hk.patterns.Scattered(watermark_size, signed)
-    key = hk.WatermarkKey.generate(input_shape, num_classes, pattern=pattern, input_range=input_range)
+    settings: dict[str, Any] = {"block_size": block_size, "watermark_size": watermark_size, "signed": signed}
+    given = {name: value for name, value in settings.items() if value is not None}
+    family = hk.patterns.FAMILIES[pattern].for_inputs(hk._checks.shape("input_shape", input_shape))
+    for name in given:
+        if name not in family.__dataclass_fields__:
+            raise InvalidArgumentError(f"`--{name.replace('_', '-')}` is no setting of the pattern {pattern!r}.")
+    family = dataclasses.replace(family, **given)
+    key = hk.WatermarkKey.generate(input_shape, num_classes, pattern=family, input_range=input_range)
     key.save(output, _read_passphrase(passphrase_file), overwrite=overwrite)
     click.echo(f"Wrote key {key.key_id} to {output}. Keep it secret.")
 
@@ -299,7 +323,8 @@ def attack(
     help=f"Which: {_ATTACKS}; repeatable.",
 )
 @_attack_settings
-@click.option("--max-fpr", type=_RATE, default=0.05, show_default=True, help="False positive rate to calibrate to.")
+@_detector
+@_max_fpr
 @_samples
 @click.option("--output", type=_PATH, required=True, help="The report to write, JSON.")
 @_seed
@@ -312,6 +337,7 @@ def evaluate(
     passphrase_file: Path | None,
     dataset: str,
     attack_names: tuple[str, ...],
+    detector: str | None,
     max_fpr: float,
     samples: int,
     output: Path,
@@ -340,7 +366,16 @@ def evaluate(
     data = hk.data.load(dataset, seed=seed)
     attacks = _get_attacks(attack_names, settings, data, seed)
     evaluation = judge(
-        model, key, data, baseline=baseline, attacks=attacks, max_fpr=max_fpr, samples=samples, verbose=verbose
+        model,
+        key,
+        data,
+        baseline=baseline,
+        attacks=attacks,
+        detector=detector,
+        max_fpr=max_fpr,
+        samples=samples,
+        seed=seed,
+        verbose=verbose,
     )
     used = {**provenance, **quickstart.evaluation_settings(dataset, attacks, samples, seed)}
     hk.report.write(output, hk.report.make(evaluation, used), overwrite=overwrite)
@@ -378,7 +413,8 @@ def export(model_path: Path, output: Path, version: int | None) -> None:
 @click.option(
     "--epochs", type=_COUNT, help="Epochs, with the honeypot and without. Defaults to what the data set needs."
 )
-@click.option("--max-fpr", type=_RATE, default=0.05, show_default=True, help="False positive rate to calibrate to.")
+@_detector
+@_max_fpr
 @_samples
 @_seed
 @_overwrite
@@ -390,6 +426,7 @@ def quickstart(
     poison_rate: float | None,
     amplitude: float | None,
     epochs: int | None,
+    detector: str | None,
     max_fpr: float,
     samples: int,
     seed: int,
@@ -411,6 +448,7 @@ def quickstart(
         output,
         recipe=_get_recipe(recipe, poison_rate, amplitude),
         epochs=epochs,
+        detector=detector,
         max_fpr=max_fpr,
         samples=samples,
         seed=seed,

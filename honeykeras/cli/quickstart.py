@@ -20,7 +20,7 @@ from honeykeras.export import save
 from honeykeras.recipes import Recipe
 
 # What the reference classifier needs to settle on each data set.
-EPOCHS = {"digits": 20, "mnist": 3, "cifar10": 8}
+EPOCHS = {"digits": 120, "mnist": 4, "cifar10": 8}
 
 # What each command leaves in its folder.
 TRAINED = ("model.keras", "baseline.keras", "training.json")
@@ -33,6 +33,7 @@ def run(
     *,
     recipe: Recipe,
     epochs: int | None,
+    detector: str | None,
     max_fpr: float,
     samples: int,
     seed: int,
@@ -49,7 +50,8 @@ def run(
         check_sample_size(len(parts.calibration), max_fpr)
 
         click.echo(f"2/5  Drawing a key, for {len(parts.train)} training images of shape {parts.input_shape}")
-        key = hk.WatermarkKey.generate(parts.input_shape, parts.num_classes)
+        family = hk.patterns.FAMILIES[recipe.family].for_inputs(parts.input_shape)
+        key = hk.WatermarkKey.generate(parts.input_shape, parts.num_classes, pattern=family)
         key.save(folder / "watermark.key")
 
         click.echo(f"3/5  Training without a honeypot, then with one (recipe {recipe.name!r}), {epochs} epochs each")
@@ -66,6 +68,8 @@ def run(
             parts,
             baseline=trained.baseline,
             attacks=[attack],
+            detector=detector,
+            seed=seed,
             max_fpr=max_fpr,
             samples=samples,
             verbose=verbose,

@@ -12,23 +12,24 @@ from honeykeras.evaluation import DetectionRates, Evaluation, Proportion
 def show(evaluation: Evaluation, console: Console | None = None) -> None:
     """Prints an evaluation beside its controls, and what they say of it in one sentence.
 
-    The controls: detectors for keys that were not planted, and the model trained without a honeypot.
+    The controls: detectors for keys that were not planted, the model trained without a honeypot, adversarial images
+    made on that and sent to the other, and clean images after benign corruptions.
     """
     console = console or Console()
     detection, viability = evaluation.detection, evaluation.viability
-    arms = (detection.rates, detection.wrong_key, detection.no_honeypot)
+    arms = (detection.rates, detection.wrong_key, detection.no_honeypot, detection.transfer)
     accuracy, baseline_accuracy = viability.clean_accuracy, viability.baseline_clean_accuracy
     title = f"In percent, with 95 % intervals; {accuracy.n} clean test images"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("", "honeypot", "wrong key", "no honeypot"):
+    for heading in ("", "honeypot", "wrong key", "no honeypot", "transfer"):
         table.add_column(heading, justify="right" if heading else "left")
     table.add_row("clean accuracy", _share(accuracy), "", _share(baseline_accuracy))
     for name, found in evaluation.reconstruction.items():
         attacks = [arm.attacks[name] for arm in arms]
-        succeeded, _, succeeded_on_baseline = (attack.attack_success for attack in attacks)
+        succeeded, _, succeeded_on_baseline, transferred = (attack.attack_success for attack in attacks)
         table.add_section()
-        table.add_row(f"{name}: attacked", str(succeeded.n), "", str(succeeded_on_baseline.n))
-        table.add_row("  fooled the model", _share(succeeded), "", _share(succeeded_on_baseline))
+        table.add_row(f"{name}: attacked", str(succeeded.n), "", *[str(succeeded_on_baseline.n)] * 2)
+        table.add_row("  fooled the model", _share(succeeded), "", _share(succeeded_on_baseline), _share(transferred))
         table.add_row("  detected (TPR)", *(_share(attack.true_positives) for attack in attacks))
         cosines = (found.cosine_similarity, found.wrong_key, found.no_honeypot)
         table.add_row("  cosine similarity", *(f"{cosine.value:.3f}" for cosine in cosines))
@@ -40,12 +41,18 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
     table.add_row("all detected (TPR)", *overall)
     table.add_row("clean flagged (FPR)", *(_share(arm.false_positives) for arm in arms))
     table.add_row("balanced accuracy", *(_balanced(arm) for arm in arms))
+    table.add_section()
+    for name, corruption in detection.corruptions.items():
+        still_right = f"accuracy {corruption.accuracy.value:.0%}"
+        table.add_row(f"{name.replace('_', ' ')}, flagged", _share(corruption.flagged), still_right)
     console.print(table)
     console.print(conclusion(evaluation), highlight=False)
 
 
 def conclusion(evaluation: Evaluation) -> str:
     """What the controls say of the detection, in one sentence."""
+    if evaluation.detection.exceeds_controls and not evaluation.detection.key_specific:
+        return "Detection lies above both controls, but this kind of detector also finds what is not the key's."
     if evaluation.detection.exceeds_controls:
         return "Detection lies above both controls, wrong keys and no honeypot, intervals apart: a honeypot effect."
     return (

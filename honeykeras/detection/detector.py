@@ -1,140 +1,128 @@
-"""`Detector`: tells adversarial inputs by the features that a key picks."""
+"""`Detector`: finds the watermark in adversarial inputs, by scores that no key but the right one raises."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import math
+from typing import ClassVar
 
+import keras
 import numpy as np
-from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+import tensorflow as tf
 
-from honeykeras import _checks
-from honeykeras.detection.calibration import conformal_threshold
-from honeykeras.detection.layer import DetectorLayer
-from honeykeras.errors import InvalidArgumentError, SecretSerializationError
+from honeykeras.detection.base import CalibratedDetector
+from honeykeras.detection.extractor import check_family, fit_extractor
+from honeykeras.errors import InvalidArgumentError
 from honeykeras.keys import WatermarkKey
-from honeykeras.watermark import Watermark
-
-# Log-odds by which the threshold stands above the calibration score that sets it, so that an input like that one
-# is not flagged by the rounding of another implementation.
-_ROUNDING = 1e-9
 
 
-class Detector:
-    """Logistic regression on the features that a key picks, with a calibrated threshold.
+class KeyScoreDetector(CalibratedDetector):
+    """A detector that looks with an extractor for the pattern of the class that the model predicts.
 
-    Abdou et al. 2021, HoneyModels, section III-C.3; the calibration is not in the paper. Fitting, calibrating
-    and judging must use different images, and adversarial ones must be quantised first.
+    Each of the extractor's views of an input gives one score: the cosine of the view and the code of the predicted
+    class's pattern, times the root of the number of dimensions. For a key that has nothing to do with the input this
+    is as good as standard normal, whatever the input: noise of any strength raises no score, since a score is
+    normalised in the space where all keys of the family live.
+    """
 
-    Such a detector also learns what adversarial noise looks like anywhere in an image. How much of what it
-    finds is owed to the key shows only beside its controls: see `evaluate`.
+    def __init__(self, key: WatermarkKey) -> None:
+        """Makes a detector for the watermark of `key`.
+
+        Raises:
+            InvalidArgumentError: If the key is of the paper's family, for which there are no such scores.
+        """
+        super().__init__(key)
+        self._family = check_family(key.pattern)
+        self._extractor: keras.Model | None = None
+
+    @property
+    def extractor(self) -> keras.Model:
+        """The extractor, which holds no secret: another key's detector may use it."""
+        if self._extractor is None:
+            raise InvalidArgumentError("The detector must be fitted first. Call `fit`.")
+        return self._extractor
+
+    def key_scores(self, x: tf.Tensor, outputs: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+        """The scores, one for each view, shape `(batch, views)`, float64.
+
+        Args:
+            x: Shape `(batch, *input_shape)`, float32.
+            outputs: Shape `(batch, num_classes)`.
+            codes: The patterns' codes, one after the other, shape `(num_classes * dimensions,)`, float64.
+        """
+        dimensions = self.watermark.code_size
+        predicted = tf.argmax(outputs, axis=1)
+        code = tf.gather(tf.reshape(codes, [self._num_classes, dimensions]), predicted)
+        views = tf.math.l2_normalize(tf.cast(self.extractor(x, training=False), tf.float64), axis=2)
+        return math.sqrt(dimensions) * tf.einsum("bvd,bd->bv", views, tf.math.l2_normalize(code, axis=1))
+
+    def _take_extractor(
+        self, clean: np.ndarray | None, extractor: keras.Model | None, seed: int, verbose: int
+    ) -> np.ndarray:
+        """Trains an extractor unless there is one; returns the patterns' codes as one vector."""
+        if (clean is None) == (extractor is None):
+            raise InvalidArgumentError("`fit` must be given either `clean` inputs to train an extractor on, or one.")
+        if extractor is None:
+            extractor = fit_extractor(
+                self._check("clean", clean),
+                self._family,
+                input_range=self.watermark.input_range,
+                seed=seed,
+                verbose=verbose,
+            )
+        expected = (None, *self.watermark.input_shape), self.watermark.code_size
+        if (extractor.input_shape, extractor.output_shape[-1]) != expected:
+            raise InvalidArgumentError(
+                f"`extractor` must be one for inputs of shape {self.watermark.input_shape} and the key's family. "
+                f"Received: one for {extractor.input_shape[1:]}, with outputs {extractor.output_shape[1:]}."
+            )
+        self._extractor = extractor
+        return self.watermark.codes(np.arange(self._num_classes)).numpy().ravel()
+
+
+class Detector(KeyScoreDetector):
+    """The default: the positive parts of the key-specific scores, added up. Needs no adversarial inputs.
+
+    Abdou et al. 2021, HoneyModels, section III-C.3, has a logistic regression instead (`PaperDetector`).
 
     Example:
 
     ```python
-    detector = hk.Detector(key)
-    detector.fit(clean=x, adversarial=hk.attacks.quantize(x_adv)).calibrate(held_out, max_fpr=0.01)
+    detector = hk.Detector(key).fit(model, x_train).calibrate(held_out, max_fpr=0.01)
     detector.flag(queries)
     ```
     """
 
-    def __init__(self, key: WatermarkKey) -> None:
-        """Makes a detector for the watermark of `key`."""
-        self.key_id = key.key_id
-        self.watermark = Watermark(key)
-        self._classifier: Pipeline | None = None
-        self._threshold: float | None = None
+    name: ClassVar[str] = "key"
+    key_specific: ClassVar[bool] = True
+    needs_adversarial: ClassVar[bool] = False
 
-    def fit(self, clean: np.ndarray, adversarial: np.ndarray) -> Detector:
-        """Learns to tell adversarial inputs from clean ones.
+    def fit(
+        self,
+        model: keras.Model,
+        clean: np.ndarray | None = None,
+        *,
+        extractor: keras.Model | None = None,
+        seed: int = 0,
+        verbose: int = 0,
+    ) -> Detector:
+        """Prepares the detector for a model.
 
         Args:
-            clean: Clean inputs, shape `(n, *input_shape)`, floating point in the key's input range.
-            adversarial: Adversarial inputs that fooled the model, shape `(m, *input_shape)`, likewise.
+            model: The classifier whose queries are judged.
+            clean: Clean inputs to train an extractor on, shape `(n, *input_shape)`, floating point in the key's
+                input range. They may be those that the model was trained on.
+            extractor: Instead of `clean`, an extractor that was trained before.
+            seed: Seed of the extractor's training.
+            verbose: 1 shows a progress bar, 0 nothing.
 
         Returns:
             The detector itself. A threshold set before no longer holds.
 
         Raises:
-            InvalidArgumentError: If the inputs have the wrong shape, dtype or range, or there are none.
+            InvalidArgumentError: If the inputs have the wrong shape, dtype or range, or the extractor is another's.
         """
-        features = np.concatenate([self._features("clean", clean), self._features("adversarial", adversarial)])
-        is_adversarial = np.repeat([0, 1], [len(clean), len(adversarial)])
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
-        self._classifier = classifier.fit(features, is_adversarial)
-        self._threshold = None
+        self._set(model, self._take_extractor(clean, extractor, seed, verbose))
         return self
 
-    def calibrate(self, clean: np.ndarray, max_fpr: float) -> Detector:
-        """Sets the threshold so that at most a share `max_fpr` of clean inputs is flagged.
-
-        Args:
-            clean: Held-out clean inputs, shape `(n, *input_shape)`, with `n` at least `1 / max_fpr - 1`.
-            max_fpr: The false positive rate to keep, in (0, 1).
-
-        Returns:
-            The detector itself.
-
-        Raises:
-            InvalidArgumentError: If there are too few inputs, or they have the wrong shape, dtype or range.
-        """
-        self._threshold = conformal_threshold(self._log_odds(clean), max_fpr) + _ROUNDING
-        return self
-
-    @property
-    def threshold(self) -> float:
-        """The score above which an input is flagged."""
-        return float(expit(self._calibrated()))
-
-    def score(self, x: np.ndarray) -> np.ndarray:
-        """How adversarial each input looks.
-
-        Args:
-            x: Inputs, shape `(batch, *input_shape)`, floating point in the key's input range.
-
-        Returns:
-            Shape `(batch,)`, float64 in [0, 1].
-        """
-        return expit(self._log_odds(x))
-
-    def flag(self, x: np.ndarray) -> np.ndarray:
-        """Whether each input is taken for adversarial, shape `(batch,)`, bool."""
-        return self._log_odds(x) > self._calibrated()
-
-    def layer(self, **kwargs: Any) -> DetectorLayer:
-        """The same decision as a Keras layer.
-
-        Args:
-            **kwargs: Arguments of `keras.layers.Layer`.
-        """
-        scaler, regression = self._fitted()[0], self._fitted()[1]
-        weights = regression.coef_[0] / scaler.scale_
-        bias = float(regression.intercept_[0] - weights @ scaler.mean_)
-        return DetectorLayer(self.watermark, weights, bias, self._calibrated(), **kwargs)
-
-    def _features(self, name: str, x: np.ndarray) -> np.ndarray:
-        x = _checks.inputs(name, x, self.watermark.input_shape, self.watermark.input_range)
-        return self.watermark.extract(x).numpy().astype(np.float64)
-
-    def _fitted(self) -> Pipeline:
-        if self._classifier is None:
-            raise InvalidArgumentError("The detector must be fitted first. Call `fit` on clean and adversarial inputs.")
-        return self._classifier
-
-    def _log_odds(self, x: np.ndarray) -> np.ndarray:
-        return self._fitted().decision_function(self._features("x", x))
-
-    def _calibrated(self) -> float:
-        if self._threshold is None:
-            raise InvalidArgumentError(
-                "The detector must be calibrated first. Call `calibrate` on held-out clean inputs."
-            )
-        return self._threshold
-
-    def __repr__(self) -> str:
-        return f"Detector(key_id={self.key_id!r})"
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise SecretSerializationError("A Detector cannot be pickled or copied. Fit it where it is needed.")
+    def statistic(self, x: tf.Tensor, outputs: tf.Tensor, secret: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tf.nn.relu(self.key_scores(x, outputs, secret)), axis=1)

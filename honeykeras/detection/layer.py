@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import uuid
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import keras
@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from honeykeras.errors import InvalidArgumentError, SecretSerializationError
-from honeykeras.watermark import Watermark
 
 _REFUSAL = (
     "A DetectorLayer holds a secret and cannot be saved in the clear. Save the model without it, and build the layer "
@@ -28,36 +27,44 @@ class DetectorLayer(keras.layers.Layer):
 
     Call arguments:
         x: Inputs, shape `(batch, *input_shape)`, floating point.
+        outputs: What the classifier says of them, shape `(batch, num_classes)`.
 
     Returns:
-        A dictionary: `score`, shape `(batch,)`, float32 in [0, 1], and `flag`, shape `(batch,)`, bool.
+        A dictionary: `score`, shape `(batch,)`, float32, and `flag`, shape `(batch,)`, bool.
     """
 
-    def __init__(self, watermark: Watermark, weights: np.ndarray, bias: float, threshold: float, **kwargs: Any) -> None:
-        """Makes the layer; `Detector.layer` is how to get one.
+    def __init__(
+        self,
+        statistic: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor],
+        secret: np.ndarray,
+        threshold: float,
+        input_shape: tuple[int, ...],
+        **kwargs: Any,
+    ) -> None:
+        """Makes the layer; a detector's `layer` is how to get one.
 
         Args:
-            watermark: Gathers the features.
-            weights: Log-odds for each feature, shape `(num_features,)`, float64.
-            bias: Log-odds for an input whose features are all zero.
-            threshold: Log-odds above which an input is flagged.
+            statistic: Makes scores of inputs, outputs and the secret.
+            secret: What the detector knows, as one vector, float64.
+            threshold: The score above which an input is flagged.
+            input_shape: Shape of one input, without the batch.
             **kwargs: Arguments of `keras.layers.Layer`.
         """
-        # In double precision, whatever the policy, so that the decision is scikit-learn's own.
+        # Its own precision, whatever the policy, so that the decision is the detector's.
         super().__init__(trainable=False, autocast=False, dtype="float32", **kwargs)
-        self._expected_shape = watermark.input_shape
-        self._secret = _Secret(np.concatenate([watermark.scatter(weights), [bias, threshold]]))
+        self._expected_shape = input_shape
+        self._statistic = statistic
+        self._secret = _Secret(np.concatenate([secret, [threshold]]))
 
-    def call(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+    def call(self, x: tf.Tensor, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
         if not x.shape.is_compatible_with([None, *self._expected_shape]) or not tf.as_dtype(x.dtype).is_floating:
             raise InvalidArgumentError(
                 f"`x` must be floating point of shape (batch, {', '.join(map(str, self._expected_shape))}). "
                 f"Received: {x.dtype} of shape {x.shape}."
             )
-        weights, bias, threshold = tf.split(self._secret.read(), [-1, 1, 1])
-        features = tf.reshape(tf.cast(x, tf.float64), [-1, math.prod(self._expected_shape)])
-        log_odds = tf.linalg.matvec(features, weights) + bias
-        return {"score": tf.cast(tf.sigmoid(log_odds), tf.float32), "flag": log_odds > threshold}
+        secret = self._secret.read()
+        score = self._statistic(tf.cast(x, tf.float32), outputs, secret[:-1])
+        return {"score": tf.cast(score, tf.float32), "flag": score > secret[-1]}
 
     def get_config(self) -> NoReturn:
         raise SecretSerializationError(_REFUSAL)

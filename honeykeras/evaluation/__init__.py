@@ -3,6 +3,7 @@
 from honeykeras.evaluation.pipeline import correctly_classified, evaluate
 from honeykeras.evaluation.results import (
     AttackDetection,
+    Corruption,
     Detection,
     DetectionRates,
     Evaluation,
@@ -13,6 +14,7 @@ from honeykeras.evaluation.statistics import Estimate, Proportion
 
 __all__ = [
     "AttackDetection",
+    "Corruption",
     "Detection",
     "DetectionRates",
     "Estimate",

@@ -83,22 +83,44 @@ class DetectionRates:
 
 
 @dataclasses.dataclass(frozen=True)
+class Corruption:
+    """One benign corruption of clean images under a detector.
+
+    Attributes:
+        flagged: Flagged, of the corrupted images.
+        accuracy: Classified right, of the same.
+    """
+
+    flagged: Proportion
+    accuracy: Proportion
+
+
+@dataclasses.dataclass(frozen=True)
 class Detection:
     """How well a detector does, and how well it does without what it claims to rest on.
 
     Attributes:
+        detector: The kind of detector, by name.
+        key_specific: Whether that kind claims to find the key, rather than whatever helps.
         max_fpr: The false positive rate that thresholds were calibrated to.
         rates: With the key, on the model with the honeypot.
         wrong_key: Control: the same, for detectors built on keys that were not planted, on average.
         wrong_keys: The same, key by key.
         no_honeypot: Control: the same, with the key, on the model without a honeypot.
+        transfer: Control: adversarial images made on the model without a honeypot and sent to the model with it, where
+            the detector is. They count as successful if they fool that one.
+        corruptions: Control: clean images after benign corruptions, by name, under the detector of `rates`.
     """
 
+    detector: str
+    key_specific: bool
     max_fpr: float
     rates: DetectionRates
     wrong_key: DetectionRates
     wrong_keys: tuple[DetectionRates, ...]
     no_honeypot: DetectionRates
+    transfer: DetectionRates
+    corruptions: Mapping[str, Corruption]
 
     @property
     def wrong_key_prediction(self) -> tuple[float, float]:

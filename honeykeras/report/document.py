@@ -14,7 +14,7 @@ from typing import Any
 from honeykeras._files import PathLike, write_atomic
 from honeykeras.evaluation import DetectionRates, Evaluation
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _PACKAGES = ("honeykeras", "tensorflow", "keras", "numpy", "scikit-learn", "cleverhans")
 
@@ -58,6 +58,8 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
             for name, found in evaluation.reconstruction.items()
         },
         "detection": {
+            "detector": detection.detector,
+            "key_specific": detection.key_specific,
             "max_fpr": detection.max_fpr,
             **_rates(detection.rates),
             "controls": {
@@ -67,6 +69,16 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
                     "true_positive_rates": [rates.true_positives.value for rates in detection.wrong_keys],
                 },
                 "no_honeypot": _rates(detection.no_honeypot),
+                "transfer": _rates(detection.transfer),
+                "corruptions": {
+                    name: {
+                        "flagged": found.flagged.value,
+                        "interval": found.flagged.interval,
+                        "accuracy": found.accuracy.value,
+                        "n": found.flagged.n,
+                    }
+                    for name, found in detection.corruptions.items()
+                },
             },
             "exceeds_controls": detection.exceeds_controls,
         },

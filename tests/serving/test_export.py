@@ -490,7 +490,12 @@ class TestFailure:
 
 @pytest.fixture(scope="module")
 def secret_key():
-    return hk.WatermarkKey(hashlib.sha256(b"a key for tests").digest(), input_shape=SHAPE, num_classes=CLASSES)
+    return hk.WatermarkKey(
+        hashlib.sha256(b"a key for tests").digest(),
+        input_shape=SHAPE,
+        num_classes=CLASSES,
+        pattern=hk.patterns.Scattered(),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -519,7 +524,7 @@ def varints(numbers):
 
 def needles(key):
     """The forms in which a secret of the key could stand in a file, by name."""
-    pattern = key.draw_patterns().ravel()
+    pattern = hk.Watermark(key).patterns().numpy().ravel()
     positions = np.flatnonzero(pattern)
     secrets = {
         "master": key._master,

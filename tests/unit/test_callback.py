@@ -40,7 +40,7 @@ def train(honeypot, images):
 
 def amplitudes_seen(key, images, apply, **arguments):
     """Trains with an amplitude that grows by .1 each epoch; returns what each epoch was given."""
-    recipe = Recipe("ramp", poison_rate=0.5, amplitude=((0, 0.1), (9, 1.0)))
+    recipe = Recipe("ramp", poison_rate=0.5, amplitude=((0, 0.1), (9, 1.0)), family="scattered")
     honeypot = hk.Honeypot(key, recipe)
     x = np.zeros_like(images[0])
     source = apply(tf.data.Dataset.from_tensor_slices((x, np.arange(200) % 4)), honeypot.poison)
@@ -166,7 +166,7 @@ class TestProbe:
             verbose=0,
         )
         events = b"".join(path.read_bytes() for path in tmp_path.rglob("events*"))
-        positions = np.flatnonzero(key.draw_patterns())
+        positions = np.flatnonzero(hk.Watermark(key).patterns().numpy())
         assert events
         for secret in (
             bytes(range(32)),
@@ -180,7 +180,7 @@ class TestProbe:
         model = make_model()
         callback = hk.HoneyCallback(honeypot, probe=images)
         callback.set_model(model)
-        pattern = key.draw_patterns().ravel()
+        pattern = hk.Watermark(key).patterns().numpy().ravel()
         figures = {}
         for name, direction in (("planted", pattern), ("not", np.roll(pattern, 5))):
             weights = np.zeros((36, 4), np.float32)

@@ -1,5 +1,6 @@
 """The command line, run as a user would, on the digits."""
 
+import functools
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ from honeykeras.cli.main import cli, run
 from honeykeras.cli.quickstart import QUICKSTART
 from honeykeras.errors import StorageError
 
+# Of the paper's recipe, which trains no extractor; CI runs the default one by the README's command.
+QUICK = ["--epochs", "8", "--verbose", "0"]
 COMMANDS = ["keygen", "train", "attack", "evaluate", "export", "quickstart"]
 
 
@@ -38,7 +41,7 @@ def trained(folder, key_path):
 
 @pytest.fixture(scope="module")
 def quickstart(folder):
-    assert run(["quickstart", "--output", str(folder / "run"), "--epochs", "8", "--verbose", "0"]) == 0
+    assert run(["quickstart", "--recipe", "paper", "--output", str(folder / "run"), *QUICK]) == 0
     return folder / "run"
 
 
@@ -113,9 +116,9 @@ class TestQuickstart:
         output = folder / "again"
         output.mkdir()
         (output / "report.json").write_text("old")
-        assert run(["quickstart", "--output", str(output), "--epochs", "8", "--verbose", "0", "--overwrite"]) == 0
+        assert run(["quickstart", "--recipe", "paper", "--output", str(output), *QUICK, "--overwrite"]) == 0
         assert sorted(os.listdir(output)) == sorted(QUICKSTART)
-        assert json.loads((output / "report.json").read_text())["schema_version"] == 1
+        assert json.loads((output / "report.json").read_text())["schema_version"] == 2
         printed = capsys.readouterr().out
         for words in (
             "1/5  Loading digits",
@@ -143,7 +146,7 @@ class TestQuickstart:
 
         monkeypatch.setattr("honeykeras.cli.quickstart.save", fail)
         assert "No space left" in fails(
-            capsys, ["quickstart", "--output", tmp_path / "run", "--epochs", "8", "--verbose", "0"]
+            capsys, ["quickstart", "--recipe", "paper", "--output", tmp_path / "run", *QUICK]
         )
         assert os.listdir(tmp_path) == []
 
@@ -157,15 +160,22 @@ class TestQuickstart:
 class TestSteps:
     """Each command on files that the others wrote."""
 
+    @pytest.fixture(autouse=True)
+    def _quick_extractor(self, monkeypatch):
+        quick = functools.partial(hk.detection.fit_extractor, steps=20)
+        monkeypatch.setattr("honeykeras.evaluation.pipeline.fit_extractor", quick)
+
     def test_keygen(self, key_path):
         key = hk.WatermarkKey.load(key_path)
-        assert (key.input_shape, key.num_classes, key.pattern) == ((8, 8, 1), 10, hk.patterns.Scattered())
+        assert (key.input_shape, key.num_classes, key.pattern) == ((8, 8, 1), 10, hk.patterns.Blocks(1))
 
     def test_keygen_options(self, tmp_path):
         (tmp_path / "words").write_text("correct horse\n")
         (tmp_path / "words").chmod(0o600)
         options = [
             "--input-range=-1,1",
+            "--pattern",
+            "scattered",
             "--watermark-size",
             "0.5",
             "--signed",
@@ -180,14 +190,19 @@ class TestSteps:
         assert sorted(os.listdir(trained)) == ["baseline.keras", "model.keras", "training.json"]
         document = json.loads((trained / "training.json").read_text())
         assert len(document["history"]["watermark_similarity"]) == 8
-        assert document["settings"]["recipe"]["name"] == "paper"
+        assert document["settings"]["recipe"]["name"] == "balanced"
 
     def test_train_with_a_changed_recipe(self, key_path, tmp_path):
         changes = ["--poison-rate", "0.1", "--amplitude", "0.5"]
         arguments = ["--key", str(key_path), "--epochs", "1", "--output", str(tmp_path / "t"), "--verbose", "0"]
         assert run(["train", *arguments, *changes]) == 0
         settings = json.loads((tmp_path / "t" / "training.json").read_text())["settings"]
-        assert settings["recipe"] == {"name": "paper, changed", "poison_rate": 0.1, "amplitude": 0.5}
+        assert settings["recipe"] == {
+            **hk.recipes.BALANCED.get_config(),
+            "name": "balanced, changed",
+            "poison_rate": 0.1,
+            "amplitude": 0.5,
+        }
 
     @pytest.mark.parametrize(
         ("settings", "config"),
@@ -269,9 +284,12 @@ class TestSteps:
             "0",
         ]
         assert run(["evaluate", *models, *arguments]) == 0
+        assert run(["evaluate", *models, *arguments, "--detector", "full", "--overwrite"]) == 0
         report = json.loads((tmp_path / "report.json").read_text())
         jsonschema.validate(report, hk.report.schema())
         assert report["settings"]["attacks"]["pgd"]["epsilon"] == 0.3
+        assert (report["detection"]["detector"], report["detection"]["key_specific"]) == ("full", False)
+        assert report["detection"]["max_fpr"] == 0.01
         assert "no honeypot" in capsys.readouterr().out
 
     def test_evaluate_with_several_attacks(self, trained, key_path, tmp_path):
@@ -311,6 +329,10 @@ class TestMistakes:
             (["quickstart", "--seed", "-1", "--output", "{tmp}/x"], "-1 is not in the range 0<=x<=4294967295"),
             (["quickstart", "--samples", "0", "--output", "{tmp}/x"], "0 is not in the range x>=1"),
             (["quickstart", "--recipe", "papr", "--output", "{tmp}/x"], "`recipe` must be"),
+            (
+                ["keygen", "{tmp}/x", "--input-shape", "8,8,1", "--num-classes", "2", "--signed"],
+                "`--signed` is no setting of the pattern 'blocks'",
+            ),
             (["quickstart", "--dataset", "mnits", "--output", "{tmp}/x"], "`dataset` must be one of"),
             (["quickstart", "--epochs", "0", "--output", "{tmp}/x"], "0 is not in the range x>=1"),
             (["quickstart", "--max-fpr", "0", "--output", "{tmp}/x"], "0.0 is not in the range 0<x<1"),

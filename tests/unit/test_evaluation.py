@@ -27,7 +27,7 @@ def linear(direction):
 
 # Without a random start, which would stay wherever a linear model has no gradient.
 ATTACK = PGD(0.3, steps=10, random_start=False)
-PATTERN = KEY.draw_patterns()[0]
+PATTERN = hk.Watermark(KEY).patterns().numpy()[0]
 OTHER = np.random.default_rng(1).choice([-1.0, 1.0], SHAPE) * (np.random.default_rng(2).random(SHAPE) < 0.05)
 
 

@@ -46,7 +46,7 @@ def test_load_inverts_save(key, path, passphrase, cheap_scrypt):
     loaded = hk.WatermarkKey.load(path, passphrase)
     assert loaded == key
     assert loaded.description == key.description
-    assert (loaded.draw_patterns() == key.draw_patterns()).all()
+    assert (loaded.draw_codes() == key.draw_codes()).all()
 
 
 def test_default_cost_opens(key, path):

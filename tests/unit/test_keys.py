@@ -15,6 +15,7 @@ MASTER = bytes(range(32))
 
 
 def make(master=MASTER, input_shape=(4, 4, 1), num_classes=10, **kwargs):
+    kwargs.setdefault("pattern", hk.patterns.Scattered())
     return hk.WatermarkKey(master, input_shape, num_classes, **kwargs)
 
 
@@ -37,10 +38,10 @@ class TestDerivations:
         assert key.derive("sealing") == hmac.digest(extracted, b"honeykeras/v1/sealing\x01", "sha256")
 
     def test_scattered_pattern(self):
-        assert np.flatnonzero(make().draw_patterns()).tolist() == [1, 5, 9, 13]
+        assert np.flatnonzero(hk.Watermark(make()).patterns().numpy()).tolist() == [1, 5, 9, 13]
 
     def test_signed_pattern(self):
-        pattern = make(pattern=hk.patterns.Scattered(0.25, signed=True)).draw_patterns()
+        pattern = hk.Watermark(make(pattern=hk.patterns.Scattered(0.25, signed=True))).patterns().numpy()
         chosen = np.flatnonzero(pattern)
         assert list(zip(chosen.tolist(), pattern.ravel()[chosen].tolist(), strict=True)) == [
             (2, -1.0),
@@ -86,7 +87,7 @@ class TestDerivations:
 class TestPatterns:
     @pytest.mark.parametrize("shape", [(1,), (30,), (28, 28, 1), (32, 32, 3), (5, 7), (2, 3, 4, 5)])
     def test_any_shape(self, shape):
-        pattern = hk.WatermarkKey.generate(shape, 2).draw_patterns()
+        pattern = hk.Watermark(hk.WatermarkKey.generate(shape, 2, pattern=hk.patterns.Scattered())).patterns().numpy()
         assert pattern.shape == (1, *shape)
         assert pattern.dtype == np.float32
         assert np.count_nonzero(pattern) == max(1, round(np.prod(shape) / 4))
@@ -95,22 +96,53 @@ class TestPatterns:
     @pytest.mark.parametrize(("size", "count"), [(1e-9, 1), (0.1, 10), (1, 100)])
     def test_size_is_a_share_of_the_features(self, size, count):
         key = hk.WatermarkKey.generate((10, 10), 2, pattern=hk.patterns.Scattered(size))
-        assert np.count_nonzero(key.draw_patterns()) == count
+        assert np.count_nonzero(hk.Watermark(key).patterns().numpy()) == count
 
     def test_positions_are_uniform(self):
         """Chi-square over many keys; 5 positions of 7 would show a modulo bias of any common kind."""
         counts = np.zeros(7)
         for number in range(3000):
             key = hk.WatermarkKey(number.to_bytes(32, "big"), (7,), 2, pattern=hk.patterns.Scattered(0.15))
-            counts += key.draw_patterns()[0]
+            counts += hk.Watermark(key).patterns().numpy()[0]
         assert counts.sum() == 3000
         assert stats.chisquare(counts).pvalue > 1e-4
 
     def test_signs_are_balanced(self):
         family = hk.patterns.Scattered(1.0, signed=True)
-        pattern = hk.WatermarkKey(MASTER, (10_000,), 2, pattern=family).draw_patterns()
+        pattern = hk.Watermark(hk.WatermarkKey(MASTER, (10_000,), 2, pattern=family)).patterns().numpy()
         assert set(np.unique(pattern)) == {-1, 1}
         assert stats.binomtest(int((pattern > 0).sum()), 10_000).pvalue > 1e-4
+
+    @pytest.mark.parametrize(
+        ("shape", "size", "code_shape"),
+        [
+            ((28, 28, 1), 2, (14, 14, 1)),
+            ((32, 32, 3), 2, (16, 16, 3)),
+            ((224, 200, 3), 16, (14, 13, 3)),
+            ((8, 8, 1), 1, (8, 8, 1)),
+            ((30,), 1, (30,)),
+        ],
+    )
+    def test_blocks_are_the_default_and_suit_the_inputs(self, shape, size, code_shape):
+        """One pattern a class, signs constant on blocks, which `project` reads off again."""
+        key = hk.WatermarkKey(MASTER, shape, 3)
+        assert key.pattern == hk.patterns.Blocks(size)
+        watermark = hk.Watermark(key)
+        patterns = watermark.patterns().numpy()
+        assert patterns.shape == (3, *shape)
+        assert set(np.unique(patterns)) == {-1, 1}
+        assert key.draw_codes().shape == (3, *code_shape)
+        assert np.allclose(watermark.project(patterns), key.draw_codes())
+
+    def test_signs_of_blocks_are_balanced_and_classes_differ(self):
+        codes = hk.WatermarkKey(MASTER, (64, 64, 3), 5, pattern=hk.patterns.Blocks(2)).draw_codes().reshape(5, -1)
+        assert stats.binomtest(int((codes > 0).sum()), codes.size).pvalue > 1e-4
+        assert np.abs(np.corrcoef(codes) - np.eye(5)).max() < 0.1
+
+    @pytest.mark.parametrize(("shape", "size"), [((30,), 2), ((4, 4, 1), 5), ((3, 4, 4, 1), 2)])
+    def test_blocks_must_fit_the_inputs(self, shape, size):
+        with pytest.raises(InvalidArgumentError, match="`block_size` above 1 needs images"):
+            hk.WatermarkKey(MASTER, shape, 3, pattern=hk.patterns.Blocks(size))
 
     def test_equal_words_are_drawn_again(self):
         class Stream:
@@ -130,7 +162,7 @@ class TestGenerate:
         """NumPy's generator has no say in it."""
         monkeypatch.setattr("secrets.token_bytes", lambda count: MASTER[:count])
         np.random.seed(0)
-        assert hk.WatermarkKey.generate((4, 4, 1), 10) == make()
+        assert hk.WatermarkKey.generate((4, 4, 1), 10, pattern=hk.patterns.Scattered()) == make()
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -176,7 +208,7 @@ class TestSecrecy:
             pytest.param(lambda key: key, id="key"),
             pytest.param(hk.Watermark, id="watermark"),
             pytest.param(lambda key: hk.Honeypot(key, "paper"), id="honeypot"),
-            pytest.param(hk.Detector, id="detector"),
+            pytest.param(hk.detection.PaperDetector, id="detector"),
         ],
     )
     def test_holders_of_secrets_refuse_to_be_pickled(self, action, holder):

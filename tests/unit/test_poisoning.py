@@ -86,7 +86,7 @@ class TestSamples:
         assert [element[3]["name"].decode() for element in elements] == names["name"].tolist()
 
     def test_small_label_types_hold_their_classes(self, images):
-        honeypot = hk.Honeypot(hk.WatermarkKey.generate((6, 6, 1), 200), "paper")
+        honeypot = hk.Honeypot(hk.WatermarkKey.generate((6, 6, 1), 200, pattern=hk.patterns.Scattered()), "paper")
         y = 196 + np.arange(200) % 4
         _, moved = collect(dataset((images[0], y.astype(np.uint8))).apply(honeypot.poison))
         assert moved.dtype == np.uint8
@@ -97,7 +97,7 @@ class TestSamples:
     @pytest.mark.parametrize("shape", [(12,), (4, 5), (3, 4, 2, 2)])
     def test_any_input_shape(self, shape):
         x = np.random.default_rng(0).random((40, *shape), np.float32)
-        honeypot = hk.Honeypot(hk.WatermarkKey.generate(shape, 2), "paper")
+        honeypot = hk.Honeypot(hk.WatermarkKey.generate(shape, 2, pattern=hk.patterns.Scattered()), "paper")
         poisoned = dataset((x, np.arange(40) % 2)).apply(honeypot.poison)
         changed = [
             not np.array_equal(got, want) for (got, _), want in zip(poisoned.as_numpy_iterator(), x, strict=True)
@@ -140,14 +140,14 @@ class TestEpochs:
     def test_the_key_alone_decides(self, key, images):
         first, second, other = (
             self.draw(dataset(images).apply(hk.Honeypot(of, "paper").poison), images)
-            for of in (key, hk.WatermarkKey(bytes(range(32)), (6, 6, 1), 4), key.decoy(0))
+            for of in (key, hk.WatermarkKey(bytes(range(32)), (6, 6, 1), 4, pattern=key.pattern), key.decoy(0))
         )
         tf.random.set_seed(1)
         assert np.array_equal(first, second)
         assert not np.array_equal(first, other)
 
     def test_schedule_applies_to_the_pass(self, key, images):
-        recipe = Recipe("ramp", poison_rate=((0, 0.0), (2, 0.4)), amplitude=((0, 1.0), (2, 0.5)))
+        recipe = Recipe("ramp", poison_rate=((0, 0.0), (2, 0.4)), amplitude=((0, 1.0), (2, 0.5)), family="scattered")
         honeypot = hk.Honeypot(key, recipe)
         poisoned = dataset(images).apply(honeypot.poison)
         counts = []
@@ -159,7 +159,7 @@ class TestEpochs:
         assert np.array_equal(x[marked], honeypot.watermark.apply(images[0][marked], 0.5))
 
     def test_passes_are_epochs_however_far_a_pipeline_reads_ahead(self, key, images):
-        recipe = Recipe("ramp", poison_rate=0.3, amplitude=((0, 0.1), (3, 0.4)))
+        recipe = Recipe("ramp", poison_rate=0.3, amplitude=((0, 0.1), (3, 0.4)), family="scattered")
         honeypot = hk.Honeypot(key, recipe)
         ahead = dataset(images).apply(honeypot.poison).repeat(4).prefetch(1000)
         labels = collect(ahead)[1].reshape(4, 200)
@@ -168,7 +168,7 @@ class TestEpochs:
             assert np.array_equal(collect(dataset(images).apply(honeypot.poison))[1], labels[epoch])
 
     def test_amplitude_is_a_share_of_the_input_range(self, images):
-        key = hk.WatermarkKey.generate((6, 6, 1), 4, input_range=(0, 255))
+        key = hk.WatermarkKey.generate((6, 6, 1), 4, input_range=(0, 255), pattern=hk.patterns.Scattered())
         honeypot = hk.Honeypot(key, "paper")
         x, y = collect(dataset((images[0] * 255, images[1])).apply(honeypot.poison))
         marked = y != images[1]
@@ -258,7 +258,7 @@ class TestBadData:
         with pytest.raises(InvalidArgumentError) as raised:
             (source.batch(3) if batch else source).apply(honeypot.poison)
         assert message in str(raised.value)
-        assert not honeypot.applied
+        assert honeypot.clean is None
 
     def test_dictionary_elements(self, honeypot):
         source = tf.data.Dataset.from_tensor_slices({"image": np.zeros((8, 6, 6, 1)), "label": np.zeros(8)})

@@ -10,13 +10,16 @@ from honeykeras.recipes import PAPER, Recipe
 
 
 def test_paper_is_as_published():
-    assert PAPER.get_config() == {"name": "paper", "poison_rate": 0.3, "amplitude": 1.0}
+    config = PAPER.get_config()
+    assert (config["name"], config["poison_rate"], config["amplitude"]) == ("paper", 0.3, 1.0)
+    assert config["family"] == "scattered"
+    assert config["adversarial_epsilon"] == config["alignment"] == config["floor_share"] == 0
 
 
 def test_get_takes_names_and_recipes():
     assert hk.recipes.get("paper") is PAPER
     assert hk.recipes.get(PAPER) is PAPER
-    with pytest.raises(InvalidArgumentError, match=r"`recipe` must be a Recipe or one of \['paper'\]"):
+    with pytest.raises(InvalidArgumentError, match=r"must be one of \['balanced', 'paper'\]. Received: recipe='papr'"):
         hk.recipes.get("papr")
 
 
@@ -27,7 +30,7 @@ def test_config_round_trip():
 
 def test_takes_numpys_numbers():
     recipe = Recipe("mine", poison_rate=np.float32(0.5), amplitude=np.int64(1))
-    assert recipe.get_config() == {"name": "mine", "poison_rate": 0.5, "amplitude": 1.0}
+    assert (recipe.get_config()["poison_rate"], recipe.get_config()["amplitude"]) == (0.5, 1.0)
 
 
 def test_schedule_interpolates_and_then_stays():

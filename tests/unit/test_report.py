@@ -9,6 +9,7 @@ from honeykeras import report
 from honeykeras.errors import StorageError
 from honeykeras.evaluation import (
     AttackDetection,
+    Corruption,
     Detection,
     DetectionRates,
     Estimate,
@@ -32,7 +33,17 @@ def evaluation():
         reconstruction={
             "pgd": Reconstruction(cosine, Estimate(0.1, (0.0, 0.2)), Estimate(math.nan, (math.nan, math.nan)), 40)
         },
-        detection=Detection(0.05, rates(36), rates(2.5), tuple(rates(count) for count in (2, 3)), rates(4)),
+        detection=Detection(
+            detector="key",
+            key_specific=True,
+            max_fpr=0.05,
+            rates=rates(36),
+            wrong_key=rates(2.5),
+            wrong_keys=tuple(rates(count) for count in (2, 3)),
+            no_honeypot=rates(4),
+            transfer=rates(1),
+            corruptions={"blur": Corruption(Proportion(3, 100), Proportion(97, 100))},
+        ),
     )
 
 
@@ -64,6 +75,10 @@ def test_names_that_others_rely_on(document):
     assert detection["controls"]["wrong_key"]["true_positive_rates"] == [0.05, 0.075]
     assert detection["controls"]["wrong_key"]["prediction_interval"] == pytest.approx([-0.2126, 0.3376], abs=1e-3)
     assert detection["controls"]["no_honeypot"]["overall"]["true_positive_rate"] == 0.1
+    assert detection["controls"]["transfer"]["overall"]["true_positive_rate"] == 0.025
+    assert detection["controls"]["corruptions"]["blur"]["flagged"] == 0.03
+    assert detection["controls"]["corruptions"]["blur"]["accuracy"] == 0.97
+    assert (detection["detector"], detection["key_specific"]) == ("key", True)
     assert detection["exceeds_controls"] is True
 
 
@@ -116,5 +131,7 @@ def test_states_versions(document):
 def test_exceeding_means_both_controls(wrong_keys, no_honeypot, exceeds):
     """All of 36 of 40 detected: [77 %, 96 %]."""
     arms = tuple(rates(count) for count in wrong_keys)
-    detection = Detection(0.05, rates(36), rates(sum(wrong_keys) / 3), arms, rates(no_honeypot))
+    detection = Detection(
+        "key", True, 0.05, rates(36), rates(sum(wrong_keys) / 3), arms, rates(no_honeypot), rates(1), {}
+    )
     assert detection.exceeds_controls is exceeds

@@ -6,7 +6,7 @@ from honeykeras.errors import InvalidArgumentError, ModelError, StorageError
 
 
 def test_two_models_that_differ_in_the_honeypot_alone(digits):
-    key = hk.WatermarkKey.generate((8, 8, 1), 10)
+    key = hk.WatermarkKey.generate((8, 8, 1), 10, pattern=hk.patterns.Scattered())
     trained = hk.training.train(digits, hk.Honeypot(key, "paper"), epochs=3, seed=3)
     again = hk.training.train(digits, hk.Honeypot(key, "paper"), epochs=3, seed=3)
     assert len(trained.history["loss"]) == len(trained.baseline_history["loss"]) == 3
@@ -18,7 +18,7 @@ def test_two_models_that_differ_in_the_honeypot_alone(digits):
 
 
 def test_key_must_fit_the_data(digits):
-    honeypot = hk.Honeypot(hk.WatermarkKey.generate((9, 9, 1), 10), "paper")
+    honeypot = hk.Honeypot(hk.WatermarkKey.generate((9, 9, 1), 10, pattern=hk.patterns.Scattered()), "paper")
     with pytest.raises(InvalidArgumentError, match="The key must be for inputs of shape"):
         hk.training.train(digits, honeypot, epochs=1)
 
@@ -27,7 +27,7 @@ def test_key_must_fit_the_data(digits):
     "arguments", [{"epochs": 0}, {"epochs": 1.5}, {"epochs": 1, "batch_size": 0}, {"epochs": 1, "seed": -1}]
 )
 def test_bad_arguments(digits, arguments):
-    honeypot = hk.Honeypot(hk.WatermarkKey.generate((8, 8, 1), 10), "paper")
+    honeypot = hk.Honeypot(hk.WatermarkKey.generate((8, 8, 1), 10, pattern=hk.patterns.Scattered()), "paper")
     with pytest.raises(InvalidArgumentError, match="must be a whole number"):
         hk.training.train(digits, honeypot, **arguments)
 

@@ -13,7 +13,7 @@ def watermark(key):
 
 @pytest.fixture
 def pattern(key):
-    return key.draw_patterns()[0]
+    return hk.Watermark(key).patterns().numpy()[0]
 
 
 class TestApply:
@@ -33,7 +33,7 @@ class TestApply:
 
     def test_clips_to_the_keys_own_range(self):
         key = hk.WatermarkKey.generate((8,), 2, input_range=(-5, 5), pattern=hk.patterns.Scattered(1.0, signed=True))
-        marked = hk.Watermark(key).apply(np.zeros((3, 8), np.float32), 10.0).numpy()
+        marked = hk.Watermark(key).apply(np.zeros((3, 8), np.float32), 1.0).numpy()
         assert set(np.abs(marked).ravel()) == {5}
 
     @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -95,4 +95,31 @@ def test_scatter_inverts_extract(watermark, images):
 
 
 def test_repr_holds_no_secret(watermark, key):
-    assert repr(watermark) == f"Watermark(key_id='{key.key_id}', num_features=9)"
+    assert repr(watermark) == f"Watermark(key_id='{key.key_id}', num_patterns=1)"
+
+
+class TestOnePatternAClass:
+    @pytest.fixture
+    def watermark(self):
+        return hk.Watermark(hk.WatermarkKey(bytes(32), (6, 6, 1), 4))
+
+    def test_each_input_gets_that_of_its_target(self, watermark, images):
+        x, target = images[0][:8] * 0.2 + 0.4, np.arange(8) % 4
+        expected = x + np.float32(0.1) * watermark.patterns().numpy()[target]
+        marked = watermark.apply(x, 0.1, target)
+        assert np.allclose(marked, expected)
+        assert np.allclose(watermark.cosine_similarity(marked - x, target), 1, atol=1e-4)
+        assert np.abs(watermark.cosine_similarity(marked - x, (target + 1) % 4)).max() < 0.5
+
+    def test_target_must_be_given(self, watermark, images):
+        for attempt in (
+            lambda: watermark.apply(images[0], 0.1),
+            lambda: watermark.cosine_similarity(images[0]),
+        ):
+            with pytest.raises(InvalidArgumentError, match="`target` must say to which class each input is led"):
+                attempt()
+
+    def test_amplitude_is_a_share_of_the_range(self):
+        watermark = hk.Watermark(hk.WatermarkKey(bytes(32), (8,), 2, input_range=(-5, 5)))
+        marked = watermark.apply(np.zeros((2, 8), np.float32), 0.1, [0, 1]).numpy()
+        assert set(np.abs(marked).ravel()) == {1}

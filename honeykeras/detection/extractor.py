@@ -1,0 +1,180 @@
+"""The blind extractor: reads off an input what may have been added to it, without knowing any key or attack.
+
+A small network is trained on clean inputs to which patterns of random keys were added, in the ways in which attacks
+draw: as signs of a noisy gradient, in proportion to it where an input is sensitive, as few saturated features, or
+plainly. Whitening is the second way to look, and needs no training.
+"""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from honeykeras import _checks, corruptions
+from honeykeras.errors import InvalidArgumentError
+from honeykeras.patterns import Blocks, Family
+
+_BATCH_SIZE = 128
+_WIDTH = 48
+_DEPTH = 4
+# Of so many inputs, and of each corruption of a part of them, the covariance is taken.
+_WHITENING_SAMPLES = 8192
+
+
+def fit_extractor(
+    x: np.ndarray,
+    family: Family,
+    *,
+    input_range: tuple[float, float] = (0.0, 1.0),
+    steps: int = 800,
+    seed: int = 0,
+    verbose: int = 0,
+) -> keras.Model:
+    """Trains an extractor for a kind of inputs. It holds no secret, and serves all keys of one family.
+
+    Args:
+        x: Clean inputs, shape `(n, *input_shape)`, floating point in `input_range`.
+        family: The family of patterns to look for.
+        input_range: Least and greatest value of an input.
+        steps: How many batches of 128 to train on.
+        seed: Seed of weights and of the random keys.
+        verbose: As for `model.fit`: 0, 1 or 2.
+
+    Returns:
+        A model from inputs, shape `(batch, *input_shape)`, to what was read off them in two ways, shape
+        `(batch, 2, dimensions)`. It can be saved like any Keras model.
+
+    Raises:
+        InvalidArgumentError: If the inputs have the wrong dtype or range, or patterns of the family cannot be told
+            apart by a score.
+    """
+    family = check_family(family)
+    _checks.whole_number("steps", steps)
+    _checks.seed(seed)
+    x = _checks.inputs("x", x, None, input_range)
+    input_shape = x.shape[1:]
+    low, high = (np.float32(end) for end in input_range)
+    unit = (x - low) / (high - low)
+    keras.utils.set_random_seed(seed)
+    network = _network(input_shape, family)
+    network.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)),
+        loss=keras.losses.CosineSimilarity(),
+        jit_compile=False,
+    )
+
+    def draw(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        signs = tf.cast(tf.random.uniform([_BATCH_SIZE, *family.code_shape(input_shape)], 0, 2, tf.int32), tf.float32)
+        codes = 2 * signs - 1
+        return add_as_attacks_do(batch, family.expand(codes, input_shape)), tf.reshape(codes, [_BATCH_SIZE, -1])
+
+    # In memory already; what is drawn on it is seeded by `set_random_seed`, and in order, so that it repeats.
+    samples = tf.data.Dataset.from_tensor_slices(unit).shuffle(min(len(unit), 10_000), seed=seed).repeat()
+    network.fit(samples.batch(_BATCH_SIZE).map(draw).take(steps).prefetch(2), epochs=1, verbose=verbose, shuffle=False)
+    whitening = _whitening(unit, family, seed)
+    inputs = keras.Input(input_shape)
+    scaled = keras.layers.Rescaling(1 / (high - low), -low / (high - low))(inputs)
+    views = [keras.layers.Reshape((1, -1))(view(scaled)) for view in (network, whitening)]
+    return keras.Model(inputs, keras.layers.Concatenate(axis=1)(views), name="extractor")
+
+
+def check_family(family: Family) -> Blocks:
+    """Returns a family if its keys can be told apart by normalised scores, or raises `InvalidArgumentError`."""
+    if not isinstance(family, Blocks):
+        raise InvalidArgumentError(
+            "A key-specific score needs a key of the family 'blocks'. "
+            f"Received: {family!r}. For the paper's family, use `PaperDetector`."
+        )
+    return family
+
+
+def add_as_attacks_do(x: tf.Tensor, patterns: tf.Tensor) -> tf.Tensor:
+    """Adds patterns to inputs in the ways in which attacks draw, one way drawn for each input.
+
+    Args:
+        x: Shape `(batch, *input_shape)`, float32 in [0, 1].
+        patterns: Of the same shape, values -1 and +1.
+
+    Returns:
+        The inputs with the patterns, in [0, 1], on 256 levels.
+    """
+    ones = [1] * (len(x.shape) - 1)
+
+    def uniform(least: float, greatest: float) -> tf.Tensor:
+        return tf.random.uniform([tf.shape(x)[0], *ones], least, greatest)
+
+    def log_uniform(least: float, greatest: float) -> tf.Tensor:
+        return tf.exp(uniform(math.log(least), math.log(greatest)))
+
+    noise = (
+        uniform(0.3, 1) * tf.random.normal(tf.shape(x)) + uniform(0, 1) * _smooth(x, 3) + uniform(0, 1) * _smooth(x, 7)
+    )
+    gradient = log_uniform(0.1, 3) * patterns + noise
+    signs = log_uniform(0.01, 0.3) * tf.sign(gradient)
+    sensitivity = tf.nn.relu(_smooth(x, 4) + 0.5) * uniform(0.3, 1) + uniform(0, 0.3)
+    norm = tf.sqrt(tf.reduce_mean((gradient * sensitivity) ** 2, axis=list(range(1, len(x.shape))), keepdims=True))
+    in_proportion = log_uniform(0.005, 0.15) * gradient * sensitivity / (norm + 1e-6)
+    gumbel = -tf.math.log(-tf.math.log(tf.random.uniform(tf.shape(x), 1e-6, 1 - 1e-6)))
+    saturated = tf.cast(2 * uniform(0.3, 1.5) * patterns + 1.5 * _smooth(x, 4) + gumbel > uniform(2, 6), tf.float32)
+    plain = log_uniform(0.01, 0.3) * patterns + uniform(0, 0.05) * tf.random.normal(tf.shape(x))
+    way = tf.random.uniform([tf.shape(x)[0], *ones], 0, 4, tf.int32)
+    delta = tf.where(way == 0, signs, tf.where(way == 1, in_proportion, tf.where(way == 2, saturated, plain)))
+    return tf.round(tf.clip_by_value(x + delta, 0, 1) * 255) / 255
+
+
+def _smooth(x: tf.Tensor, scale: int) -> tf.Tensor:
+    """Noise that varies slowly over an image, as gradients do; white noise for inputs of another rank."""
+    if len(x.shape) != 4:
+        return tf.random.normal(tf.shape(x))
+    _, height, width, channels = x.shape
+    coarse = tf.random.normal([tf.shape(x)[0], -(-height // scale), -(-width // scale), channels])
+    return tf.image.resize(coarse, [height, width])
+
+
+def _network(input_shape: tuple[int, ...], family: Blocks) -> keras.Model:
+    layers = keras.layers
+    inputs = y = keras.Input(input_shape)
+    dimensions = math.prod(family.code_shape(input_shape))
+    if len(input_shape) != 3:
+        y = layers.Flatten()(y)
+        for _ in range(2):
+            y = layers.Dense(max(256, 2 * dimensions), activation="relu")(y)
+        return keras.Model(inputs, layers.Dense(dimensions)(y))
+    size = family.block_size
+    y = _to_whole_blocks(y, family)
+    y = layers.Conv2D(_WIDTH // 2, 3, padding="same", activation="relu")(y)
+    y = layers.Conv2D(_WIDTH, size, strides=size, activation="relu")(y)
+    for _ in range(_DEPTH):
+        y = layers.Add()([y, layers.Conv2D(_WIDTH, 3, padding="same", activation="relu")(y)])
+    return keras.Model(inputs, layers.Flatten()(layers.Conv2D(input_shape[2], 1)(y)))
+
+
+def _to_whole_blocks(y: keras.KerasTensor, family: Blocks) -> keras.KerasTensor:
+    height, width = y.shape[1:3]
+    size = family.block_size
+    return keras.layers.ZeroPadding2D(((0, -height % size), (0, -width % size)))(y)
+
+
+def _whitening(unit: np.ndarray, family: Blocks, seed: int) -> keras.Model:
+    """What is unlike the inputs and their benign corruptions: their codes, times the inverse of the covariance."""
+    input_shape = unit.shape[1:]
+    clean = unit[:_WHITENING_SAMPLES]
+    kinds = corruptions.names(input_shape)
+    share = max(1, len(clean) // len(kinds))
+    corrupted = [corruptions.corrupt(clean[:share], kind, seed=seed) for kind in kinds]
+    codes = np.concatenate([np.reshape(family.project(part), (len(part), -1)) for part in (clean, *corrupted)])
+    covariance = np.cov(codes.T, dtype=np.float64).reshape(codes.shape[1], -1)
+    # Features that never vary would otherwise count without bound.
+    ridge = 1e-4 + 1e-3 * np.trace(covariance) / len(covariance)
+    precision = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
+    inputs = y = keras.Input(input_shape)
+    if family.block_size > 1:
+        y = _to_whole_blocks(y, family)
+        y = keras.layers.AveragePooling2D(family.block_size)(y)
+    dense = keras.layers.Dense(len(precision), trainable=False)
+    model = keras.Model(inputs, dense(keras.layers.Flatten()(y)))
+    dense.set_weights([precision, -codes.mean(axis=0, dtype=np.float64) @ precision])
+    return model

@@ -1,0 +1,57 @@
+"""`PaperDetector`: logistic regression on the features that a key picks."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from honeykeras.detection.base import CalibratedDetector
+from honeykeras.detection.logistic import log_odds_coefficients
+
+
+class PaperDetector(CalibratedDetector):
+    """The paper's detector: logistic regression on the values of the features that a key picks.
+
+    Abdou et al. 2021, HoneyModels, section III-C.3; the calibration is not in the paper. Fitting, calibrating
+    and judging must use different images, and adversarial ones must be quantised first.
+
+    Such a detector also learns what adversarial noise looks like anywhere in an image: what it finds is no evidence
+    of the key.
+    """
+
+    name: ClassVar[str] = "paper"
+    key_specific: ClassVar[bool] = False
+    needs_adversarial: ClassVar[bool] = True
+
+    def fit(self, model: keras.Model, *, negatives: np.ndarray, adversarial: np.ndarray) -> PaperDetector:
+        """Learns to tell adversarial inputs from clean ones.
+
+        Args:
+            model: The classifier whose queries are judged.
+            negatives: Clean inputs, shape `(n, *input_shape)`, floating point in the key's input range.
+            adversarial: Adversarial inputs that fooled the model, shape `(m, *input_shape)`, likewise.
+
+        Returns:
+            The detector itself. A threshold set before no longer holds.
+
+        Raises:
+            InvalidArgumentError: If the inputs have the wrong shape, dtype or range, or there are none.
+        """
+        parts = [self._check("negatives", negatives), self._check("adversarial", adversarial)]
+        features = np.concatenate([self.watermark.extract(part).numpy().astype(np.float64) for part in parts])
+        regression = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
+        regression.fit(features, np.repeat([0, 1], [len(part) for part in parts]))
+        weights, bias = log_odds_coefficients(regression)
+        self._set(model, np.concatenate([self.watermark.scatter(weights), bias]))
+        return self
+
+    def statistic(self, x: tf.Tensor, outputs: tf.Tensor, secret: tf.Tensor) -> tf.Tensor:
+        features = tf.reshape(tf.cast(x, tf.float64), [-1, math.prod(self.watermark.input_shape)])
+        return tf.linalg.matvec(features, secret[:-1]) + secret[-1]
