@@ -46,6 +46,7 @@ class Logits:
 
     Attributes:
         num_classes: How many classes the model tells apart.
+        gives_probabilities: Whether the model's own output is probabilities.
     """
 
     def __init__(self, model: keras.Model, input_shape: Sequence[int], num_classes: int | None = None) -> None:
@@ -74,7 +75,7 @@ class Logits:
         self.num_classes = classes
         # Settled once and for all: were it asked of every batch, one input could change what another's answer means.
         sample = trace(tf.random.stateless_uniform([_SAMPLES, *input_shape], seed=(0, 0))).numpy().astype(np.float32)
-        self._gives_probabilities = bool((sample >= 0).all() and (np.abs(sample.sum(axis=1) - 1) < _TOLERANCE).all())
+        self.gives_probabilities = bool((sample >= 0).all() and (np.abs(sample.sum(axis=1) - 1) < _TOLERANCE).all())
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         output = self._model(x, training=False)
@@ -82,7 +83,7 @@ class Logits:
         if before_softmax is not None:
             return tf.cast(before_softmax, tf.float32)
         output = tf.cast(output, tf.float32)
-        return tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny)) if self._gives_probabilities else output
+        return tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny)) if self.gives_probabilities else output
 
 
 def predict_labels(model: keras.Model, x: np.ndarray, batch_size: int = 512) -> np.ndarray:

@@ -48,7 +48,7 @@ class _Search(NamedTuple):
     iterations_taken: tf.Tensor
 
 
-class _Given(NamedTuple):
+class Given(NamedTuple):
     """What does not change; the first three have the shape of `x`, the others `(batch, classes)`."""
 
     origin: tf.Tensor
@@ -123,7 +123,7 @@ class CarliniWagner(Attack):
         origin = tf.atanh((x - (low + high) / 2) / ((high - low) / 2) * 0.999999)
         one_hot = tf.one_hot(y, logits.num_classes)
         start = tf.where(mask, self._to_input(origin), x)
-        given = _Given(origin, start, mask, one_hot, tf.where(one_hot > 0, -np.inf, 0.0))
+        given = Given(origin, start, mask, one_hot, tf.where(one_hot > 0, -np.inf, 0.0))
         already = self._margin(logits(x), given) < -self.confidence
 
         def each(value: float) -> tf.Tensor:
@@ -149,7 +149,7 @@ class CarliniWagner(Attack):
             iterations_taken=none,
         )
 
-        def advance(state: tuple[_Descent, _Search], given: _Given) -> tuple[_Descent, _Search]:
+        def advance(state: tuple[_Descent, _Search], given: Given) -> tuple[_Descent, _Search]:
             descent, search = state
             return self._settle(self._descend(logits, descent, search, given), search)
 
@@ -157,7 +157,7 @@ class CarliniWagner(Attack):
             advance, lambda state: state[1].number < self.binary_search_steps, (descent, search), given
         )
         # What has not moved stays as it was to the bit, which `tanh` would round.
-        x_adv = tf.where(descent.best != 0, self._to_input(origin + descent.best), x)
+        x_adv = tf.where(descent.best != 0, self._to_candidate(descent.best, given), x)
         # The input itself was looked at before the first iteration.
         return Perturbed(x_adv, search.iterations_taken + 1, search.iterations_taken)
 
@@ -165,16 +165,15 @@ class CarliniWagner(Attack):
     def _check_every(self) -> int:
         return math.ceil(self.max_iterations / _CHECKS)
 
-    def _descend(self, logits: Logits, descent: _Descent, search: _Search, given: _Given) -> _Descent:
+    def _descend(self, logits: Logits, descent: _Descent, search: _Search, given: Given) -> _Descent:
         """Adam's steps until progress is looked at next."""
         width = self.input_range[1] - self.input_range[0]
 
         @loop_body
-        def evaluate(modifier: tf.Tensor, const: tf.Tensor, given: _Given) -> tuple[tf.Tensor, ...]:
+        def evaluate(modifier: tf.Tensor, const: tf.Tensor, given: Given) -> tuple[tf.Tensor, ...]:
             with tf.GradientTape() as tape:
                 tape.watch(modifier)
-                # To a feature that may not change, the way into `tanh`-space and back would do a little.
-                x_adv = tf.where(given.mask, self._to_input(given.origin + modifier), given.start)
+                x_adv = self._to_candidate(modifier, given)
                 margin = self._margin(logits(x_adv), given)
                 difference = (x_adv - given.start) / width
                 distance = tf.reduce_sum(tf.square(difference), axis=list(range(1, difference.shape.rank)))
@@ -207,6 +206,11 @@ class CarliniWagner(Attack):
             lambda count, _: count < self._check_every, step, (tf.constant(0, tf.int64), descent)
         )
         return descent
+
+    def _to_candidate(self, modifier: tf.Tensor, given: Given) -> tf.Tensor:
+        """The inputs that a move in `tanh`-space leads to."""
+        # To a feature that may not change, the way into `tanh`-space and back would do a little.
+        return tf.where(given.mask, self._to_input(given.origin + modifier), given.start)
 
     def _settle(self, descent: _Descent, search: _Search) -> tuple[_Descent, _Search]:
         """Ends the searches that are done or get nowhere, and sets out with their next constant."""
@@ -244,7 +248,7 @@ class CarliniWagner(Attack):
         # Clipped, as the sum may round to beyond the ends.
         return tf.clip_by_value(tf.tanh(z) * ((high - low) / 2) + (low + high) / 2, low, high)
 
-    def _margin(self, outputs: tf.Tensor, given: _Given) -> tf.Tensor:
+    def _margin(self, outputs: tf.Tensor, given: Given) -> tf.Tensor:
         """By how much the model still says what it should not, in logits; NaN where they are not finite."""
         margin = tf.reduce_sum(given.one_hot * outputs, axis=1) - tf.reduce_max(outputs + given.exclude, axis=1)
         return -margin if self.targeted else margin

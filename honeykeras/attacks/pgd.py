@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,10 +154,11 @@ class PGD(Attack):
         started = climb.cost[:, 1] > 0
         return _choose(started, climb.found, best), climb.cost
 
-    def _step(self, logits: Logits, x_adv: tf.Tensor, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def _step(
+        self, logits: Callable[[tf.Tensor], tf.Tensor], x_adv: tf.Tensor, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor
+    ) -> tf.Tensor:
         # CleverHans takes a second to import, and needs to be there only when an attack runs.
         from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
-        from cleverhans.tf2.utils import clip_eta
 
         low, high = self.input_range
         norm = _NORMS[self.norm]
@@ -176,8 +178,14 @@ class PGD(Attack):
             y=y,
             targeted=self.targeted,
         )
-        projected = tf.clip_by_value(x + clip_eta(moved - x, norm, self.epsilon), low, high)
-        return tf.ensure_shape(projected, x.shape)
+        return self._into_ball(x, moved)
+
+    def _into_ball(self, x: tf.Tensor, x_adv: tf.Tensor) -> tf.Tensor:
+        """Projects onto the ball around the inputs, within the range of inputs."""
+        from cleverhans.tf2.utils import clip_eta
+
+        delta = clip_eta(x_adv - x, _NORMS[self.norm], self.epsilon)
+        return tf.ensure_shape(tf.clip_by_value(x + delta, *self.input_range), x.shape)
 
     def _random(self, mask: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         """Points drawn uniformly from the ball, in the features that may change."""

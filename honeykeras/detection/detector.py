@@ -41,19 +41,28 @@ class KeyScoreDetector(CalibratedDetector):
             raise InvalidArgumentError("The detector must be fitted first. Call `fit`.")
         return self._extractor
 
-    def key_scores(self, x: tf.Tensor, outputs: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
-        """The scores, one for each view, shape `(batch, views)`, float64.
+    def class_scores(self, x: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+        """The scores that there would be for each class if it were predicted, `(batch, views, num_classes)`, float64.
 
         Args:
             x: Shape `(batch, *input_shape)`, float32.
-            outputs: Shape `(batch, num_classes)`.
             codes: The patterns' codes, one after the other, shape `(num_classes * dimensions,)`, float64.
         """
         dimensions = self.watermark.code_size
-        predicted = tf.argmax(outputs, axis=1)
-        code = tf.gather(tf.reshape(codes, [self._num_classes, dimensions]), predicted)
+        codes = tf.math.l2_normalize(tf.reshape(codes, [self._num_classes, dimensions]), axis=1)
         views = tf.math.l2_normalize(tf.cast(self.extractor(x, training=False), tf.float64), axis=2)
-        return math.sqrt(dimensions) * tf.einsum("bvd,bd->bv", views, tf.math.l2_normalize(code, axis=1))
+        return math.sqrt(dimensions) * tf.einsum("bvd,cd->bvc", views, codes)
+
+    def key_scores(self, x: tf.Tensor, outputs: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+        """The scores for the predicted class, one for each view, shape `(batch, views)`, float64.
+
+        Args:
+            x: As for `class_scores`.
+            outputs: What the classifier says of `x`, shape `(batch, num_classes)`.
+            codes: As for `class_scores`.
+        """
+        predicted = tf.one_hot(tf.argmax(outputs, axis=1), self._num_classes, dtype=tf.float64)
+        return tf.einsum("bvc,bc->bv", self.class_scores(x, codes), predicted)
 
     def _take_extractor(
         self, clean: np.ndarray | None, extractor: keras.Model | None, seed: int, verbose: int
@@ -125,4 +134,8 @@ class Detector(KeyScoreDetector):
         return self
 
     def statistic(self, x: tf.Tensor, outputs: tf.Tensor, secret: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(tf.nn.relu(self.key_scores(x, outputs, secret)), axis=1)
+        return tf.gather(self.class_statistics(x, secret), tf.argmax(outputs, axis=1), batch_dims=1)
+
+    def class_statistics(self, x: tf.Tensor, secret: tf.Tensor) -> tf.Tensor:
+        """What `statistic` would be for each class if it were predicted, shape `(batch, num_classes)`, float64."""
+        return tf.reduce_sum(tf.nn.relu(self.class_scores(x, secret)), axis=1)

@@ -143,6 +143,55 @@ class Detection:
 
 
 @dataclasses.dataclass(frozen=True)
+class Recovery:
+    """How much of the key an attacker reads off: mean cosine, over the classes, of an estimate and the pattern.
+
+    Attributes:
+        cosine_similarity: Of what is read off the model with the honeypot, with its key.
+        wrong_key: Control: the same estimates and keys that were not planted, on average.
+        no_honeypot: Control: estimates read off the model without a honeypot, with the key.
+        n: How many images or perturbations the estimates rest on.
+    """
+
+    cosine_similarity: Estimate
+    wrong_key: Estimate
+    no_honeypot: Estimate
+    n: int
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptiveDetection:
+    """An attacker who knows of the honeypot, under the detector with the key.
+
+    Attributes:
+        rates: Flagged and successful.
+        undetected: Successful and not flagged, of all images attacked: how often the attacker gets what it wants.
+        wrong_key: Control: flagged by detectors for keys that were not planted, on average.
+        no_honeypot: Control: the same attacker on the model without a honeypot.
+    """
+
+    rates: AttackDetection
+    undetected: Proportion
+    wrong_key: Proportion
+    no_honeypot: AttackDetection
+
+
+@dataclasses.dataclass(frozen=True)
+class Security:
+    """What attackers who know of the honeypot reach.
+
+    Attributes:
+        recovery: How much of the key is recovered, by what it is read off: `"gradients"` of the model at the
+            attacker's images, `"weights"` (gradients at random inputs, which take no image), or the perturbations of
+            an attack, by its name.
+        attackers: By attack, what becomes of it in the hands of each attacker.
+    """
+
+    recovery: Mapping[str, Recovery]
+    attackers: Mapping[str, Mapping[str, AdaptiveDetection]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """All that `evaluate` finds.
 
@@ -151,9 +200,11 @@ class Evaluation:
         viability: What the honeypot costs.
         reconstruction: How much of the watermark attacks draw, by attack.
         detection: How well attacks are detected.
+        security: What attackers who know of the honeypot reach; None if that was not asked for.
     """
 
     key_id: str
     viability: Viability
     reconstruction: Mapping[str, Reconstruction]
     detection: Detection
+    security: Security | None

@@ -1,0 +1,155 @@
+"""`Arena`: one model, attacked, and what detectors make of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from honeykeras import _checks, corruptions
+from honeykeras.attacks import AdversarialExamples, Attack, quantize
+from honeykeras.data import Data, Split
+from honeykeras.detection import CalibratedDetector, KeyScoreDetector
+from honeykeras.errors import ModelError
+from honeykeras.evaluation.results import AttackDetection, Corruption, DetectionRates
+from honeykeras.evaluation.statistics import Proportion
+from honeykeras.keys import WatermarkKey
+from honeykeras.outputs import predict_labels
+
+# Clean test images that each corruption is judged on, at most.
+_MOST_CORRUPTED = 2000
+
+
+def correctly_classified(model: keras.Model, split: Split, samples: int) -> Split:
+    """The images that a model gets right: those that there is a point in attacking.
+
+    Args:
+        model: The classifier.
+        split: Images and labels.
+        samples: How many to return, at most; the first ones are taken.
+
+    Returns:
+        The images, quantised to 8 bits, and their labels.
+
+    Raises:
+        ModelError: If the model gets none right, or cannot take them.
+    """
+    samples = _checks.whole_number("samples", samples)
+    x = quantize(_checks.inputs("x", split.x, None, (0, 1)))
+    y = _checks.labels("y", split.y, len(x))
+    right = np.flatnonzero(predict_labels(model, x) == y)[:samples]
+    if not len(right):
+        raise ModelError(f"The model must get some images right to be attacked. Received: none right of {len(x)}.")
+    return Split(x[right], y[right])
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorMaker:
+    """Makes detectors of one kind.
+
+    Attributes:
+        kind: The kind.
+        extractor: The extractor for those kinds that need one.
+        max_fpr: The false positive rate that thresholds are calibrated to.
+    """
+
+    kind: type[CalibratedDetector]
+    extractor: keras.Model | None
+    max_fpr: float
+
+    def __call__(
+        self, key: WatermarkKey, model: keras.Model, examples: Sequence[AdversarialExamples], data: Data
+    ) -> CalibratedDetector:
+        """A detector for `key`, fitted on attacked images if its kind learns from any, and calibrated."""
+        arguments: dict[str, Any] = {}
+        if self.kind.needs_adversarial:
+            # The same images for every attack.
+            arguments["negatives"] = examples[0].x
+            arguments["adversarial"] = np.concatenate([example.successful for example in examples])
+        if issubclass(self.kind, KeyScoreDetector):
+            arguments["extractor"] = self.extractor
+        return self.kind(key).fit(model, **arguments).calibrate(data.calibration.x, self.max_fpr)
+
+
+class Arena:
+    """One model, attacked.
+
+    Attributes:
+        model: The model.
+        data: The data set.
+        samples: How many images of a part each attack is run on, at most.
+        clean_accuracy: The model's accuracy on the test images.
+        test: What each attack made of test images, by name of the attack, quantised.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        data: Data,
+        attacks: Mapping[str, Attack],
+        samples: int,
+        make_detector: DetectorMaker,
+        verbose: int,
+    ) -> None:
+        """Attacks a model."""
+        self.model, self.data, self.samples = model, data, samples
+        self._make_detector, self._verbose = make_detector, verbose
+        self._detectors: dict[str, CalibratedDetector | None] = {}
+        self.clean_accuracy = Proportion.of(predict_labels(model, data.test.x) == data.test.y)
+        self._fit = (
+            [self.attack(attack, data.detector) for attack in attacks.values()]
+            if make_detector.kind.needs_adversarial
+            else []
+        )
+        self.test = {name: self.attack(attack, data.test) for name, attack in attacks.items()}
+
+    def attack(self, attack: Attack, split: Split) -> AdversarialExamples:
+        """Attacks images that the model gets right, and quantises what comes of them."""
+        right = correctly_classified(self.model, split, self.samples)
+        return attack.generate(self.model, right.x, right.y, verbose=self._verbose).quantize(self.model)
+
+    def detect(self, key: WatermarkKey, examples: Mapping[str, AdversarialExamples] | None = None) -> DetectionRates:
+        """Judges a detector for `key` on `test`, or on other examples sent to this model."""
+        examples = (
+            self.test if examples is None else {name: made.quantize(self.model) for name, made in examples.items()}
+        )
+        detector = self.detector(key)
+        nothing = Proportion(0, 0)
+        return DetectionRates(
+            false_positives=Proportion.of(detector.flag(self.data.test.x)) if detector else nothing,
+            attacks={name: self.caught(key, made) for name, made in examples.items()},
+        )
+
+    def caught(self, key: WatermarkKey, examples: AdversarialExamples) -> AttackDetection:
+        """What a detector for `key` makes of the examples that fool this model."""
+        detector = self.detector(key)
+        flagged = _flagged(detector, examples.successful) if detector else Proportion(0, 0)
+        return AttackDetection(flagged, Proportion.of(examples.success))
+
+    def judge_corruptions(self, key: WatermarkKey, seed: int) -> dict[str, Corruption]:
+        """What a detector for `key` makes of benign corruptions of the clean test images."""
+        x, y = self.data.test.x[:_MOST_CORRUPTED], self.data.test.y[:_MOST_CORRUPTED]
+        detector = self.detector(key)
+        if detector is None:
+            return {}
+        found = {}
+        for name in corruptions.names(self.data.input_shape):
+            corrupted = corruptions.corrupt(x, name, seed=seed)
+            right = predict_labels(self.model, corrupted) == y
+            found[name] = Corruption(_flagged(detector, corrupted), Proportion.of(right))
+        return found
+
+    def detector(self, key: WatermarkKey) -> CalibratedDetector | None:
+        """The detector for `key`; None if it has to learn from attacks, and none ever succeeds."""
+        if self._make_detector.kind.needs_adversarial and not any(made.success.any() for made in self._fit):
+            return None
+        if key.key_id not in self._detectors:
+            self._detectors[key.key_id] = self._make_detector(key, self.model, self._fit, self.data)
+        return self._detectors[key.key_id]
+
+
+def _flagged(detector: CalibratedDetector, x: np.ndarray) -> Proportion:
+    return Proportion.of(detector.flag(x)) if len(x) else Proportion(0, 0)

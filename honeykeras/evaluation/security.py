@@ -1,0 +1,165 @@
+"""`assess`: attackers who know of the honeypot, what they read of its key, and how far that takes them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from honeykeras.attacks import PGD, AdversarialExamples, Attack, CarliniWagner
+from honeykeras.attacks.adaptive import Guarded, avoiding
+from honeykeras.detection import Detector
+from honeykeras.evaluation.arena import Arena, correctly_classified
+from honeykeras.evaluation.recovery import from_gradients, from_perturbations
+from honeykeras.evaluation.results import AdaptiveDetection, Recovery, Security
+from honeykeras.evaluation.statistics import Proportion, mean
+from honeykeras.keys import WatermarkKey
+from honeykeras.watermark import Watermark
+
+# By how many logits a class is worth less for each unit of the detector's statistic above the threshold.
+_GUARD_WEIGHT = 2.0
+
+# Leads, in logits, that Carlini and Wagner's attack is made to reach.
+_CONFIDENCES = (5.0, 20.0)
+
+_Estimates = dict[str, np.ndarray]
+_Attackers = dict[str, Callable[[], AdversarialExamples]]
+
+
+def assess(honey: Arena, plain: Arena, key: WatermarkKey, attacks: Sequence[Attack], *, seed: int) -> Security:
+    """Lets attackers loose on a honeypot, and on the model without one.
+
+    They have images of their own, those of `data.detector`, and what they attack are the test images. Each attack is
+    in the hands of attackers with different knowledge:
+
+    - `"freezes_half"`: knows that there are patterns all over the input, and leaves a random half of the features of
+      each image alone;
+    - `"avoids_perturbations"`: averages perturbations of its own, and keeps off those directions;
+    - `"avoids_perturbations_of_other"`: the control of that, with averages over the other model's perturbations;
+    - `"avoids_gradients"`: the same with averaged gradients;
+    - `"avoids_key"`: knows the key, and keeps off its patterns;
+    - `"evades_guessing_key"`: has the detector but for the key, puts averaged gradients in its place, and attacks
+      model and detector together;
+    - `"evades_knowing_key"`: has the detector and the key;
+    - `"confidence_5"`, `"confidence_20"`: wants to be surer than it needs to (Carlini-Wagner alone).
+
+    Those that avoid or evade are there for projected gradient descent and Carlini-Wagner; the saliency map attack
+    has no directions.
+
+    Args:
+        honey: The model with the honeypot, attacked.
+        plain: The model without, attacked.
+        key: The key.
+        attacks: The attacks.
+        seed: Decides which features are frozen, and random inputs.
+
+    Returns:
+        What they reach, beside controls.
+    """
+    estimates = {arena: _estimate(arena, attacks, seed) for arena in (honey, plain)}
+    recovery = {
+        source: _recovery(key, estimates[honey][source], estimates[plain][source], honey.samples)
+        for source in estimates[honey]
+    }
+    decoys = key.control_decoys()
+    attackers = {}
+    for attack in attacks:
+        on_honey = _attackers(honey, attack, key, estimates[honey], estimates[plain], seed)
+        on_plain = _attackers(plain, attack, key, estimates[plain], estimates[honey], seed)
+        attackers[attack.name] = {
+            name: _judge(honey, plain, key, decoys, on_honey[name](), on_plain[name]()) for name in on_honey
+        }
+    return Security(recovery, attackers)
+
+
+def _estimate(arena: Arena, attacks: Sequence[Attack], seed: int) -> _Estimates:
+    """Estimates of the patterns, by what they are read off."""
+    own = correctly_classified(arena.model, arena.data.detector, arena.samples)
+    noise = np.random.default_rng(seed).random(own.x.shape, np.float32)
+    return {
+        "gradients": from_gradients(arena.model, own.x, own.y),
+        "weights": from_gradients(arena.model, noise),
+        **{
+            attack.name: from_perturbations(arena.model, arena.attack(attack, arena.data.detector))
+            for attack in attacks
+        },
+    }
+
+
+def _recovery(key: WatermarkKey, honey: np.ndarray, plain: np.ndarray, n: int) -> Recovery:
+    def cosines(of: WatermarkKey, estimates: np.ndarray) -> np.ndarray:
+        found = np.flatnonzero(np.abs(estimates).reshape(len(estimates), -1).max(axis=1))
+        if not len(found):
+            return np.empty(0)
+        return Watermark(of).cosine_similarity(estimates[found], found).numpy()
+
+    wrong = np.mean([cosines(decoy, honey) for decoy in key.control_decoys()], axis=0)
+    return Recovery(mean(cosines(key, honey)), mean(wrong), mean(cosines(key, plain)), n)
+
+
+def _attackers(
+    arena: Arena, attack: Attack, key: WatermarkKey, estimates: _Estimates, others: _Estimates, seed: int
+) -> _Attackers:
+    """What each attacker does to a model: functions, as it takes a while."""
+    x, y = arena.test[attack.name].x, arena.test[attack.name].y
+    model, watermark = arena.model, Watermark(key)
+
+    def run(attack: Attack, target: keras.Model = model, mask: np.ndarray | None = None) -> AdversarialExamples:
+        return attack.generate(target, x, y, mask=mask).quantize(model)
+
+    half = np.random.default_rng(seed).random(x.shape) < 0.5
+    attackers: _Attackers = {"freezes_half": functools.partial(run, attack, mask=half)}
+    if isinstance(attack, (PGD, CarliniWagner)):
+        directions = {
+            "avoids_perturbations": estimates[attack.name],
+            "avoids_perturbations_of_other": others[attack.name],
+            "avoids_gradients": estimates["gradients"],
+            "avoids_key": watermark.patterns().numpy(),
+        }
+        for name, known in directions.items():
+            attackers[name] = functools.partial(run, avoiding(attack, known))
+        guesses = watermark.project(estimates["gradients"]).numpy()
+        codes = {"evades_guessing_key": guesses, "evades_knowing_key": watermark.codes(np.arange(key.num_classes))}
+        for name, known in codes.items():
+            attackers[name] = functools.partial(run, attack, _guarded(arena, key, np.asarray(known)))
+    if isinstance(attack, CarliniWagner):
+        for confidence in _CONFIDENCES:
+            surer = CarliniWagner(**{**attack.get_config(), "confidence": confidence})
+            attackers[f"confidence_{confidence:g}"] = functools.partial(run, surer)
+    return attackers
+
+
+def _guarded(arena: Arena, key: WatermarkKey, codes: np.ndarray) -> Guarded:
+    """The model with the detector in it, as one sees it who takes `codes` for the key's."""
+    detector = cast(Detector, arena.detector(key))
+    secret = tf.constant(codes.ravel(), tf.float64)
+    return Guarded(
+        arena.model,
+        lambda x: detector.class_statistics(x, secret),
+        detector.threshold,
+        _GUARD_WEIGHT,
+        key.input_shape,
+    )
+
+
+def _judge(
+    honey: Arena,
+    plain: Arena,
+    key: WatermarkKey,
+    decoys: Sequence[WatermarkKey],
+    on_honey: AdversarialExamples,
+    on_plain: AdversarialExamples,
+) -> AdaptiveDetection:
+    rates = honey.caught(key, on_honey)
+    wrong = [honey.caught(decoy, on_honey).true_positives for decoy in decoys]
+    missed = rates.true_positives.n - rates.true_positives.count
+    return AdaptiveDetection(
+        rates=rates,
+        undetected=Proportion(missed, len(on_honey)),
+        wrong_key=Proportion(float(np.mean([each.count for each in wrong])), wrong[0].n),
+        no_honeypot=plain.caught(key, on_plain),
+    )
