@@ -47,6 +47,8 @@ class Data:
         detector: What the detector is trained on.
         calibration: Clean images that the detector's threshold is set on.
         test: What everything is judged on.
+        needs_branch: Whether a small convolutional classifier sees a faint watermark in such images only by a branch
+            (`models.add_branch`).
     """
 
     name: str
@@ -56,6 +58,7 @@ class Data:
     detector: Split
     calibration: Split
     test: Split
+    needs_branch: bool = False
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -103,14 +106,15 @@ def _digits(seed: int) -> Data:
 
     images, labels = load_digits(return_X_y=True)
     x = quantize((images / 16).reshape(-1, 8, 8, 1))
-    parts = _divide(Split(x, labels.astype(np.int64)), (300, 300, 397), seed)
-    return Data("digits", 10, 0.3, *parts)
+    train, detector, calibration, test = _divide(Split(x, labels.astype(np.int64)), (300, 300, 397), seed)
+    return Data("digits", 10, 0.3, train, detector, calibration, test)
 
 
-def _from_tfds(name: str, num_classes: int, epsilon: float) -> Callable[[int], Data]:
+def _from_tfds(name: str, num_classes: int, epsilon: float, needs_branch: bool) -> Callable[[int], Data]:
     def load_parts(seed: int) -> Data:
         train, detector, calibration = _divide(_tfds_split(name, "train"), (2000, 5000), seed)
-        return Data(name, num_classes, epsilon, train, detector, calibration, _tfds_split(name, "test"))
+        test = _tfds_split(name, "test")
+        return Data(name, num_classes, epsilon, train, detector, calibration, test, needs_branch)
 
     return load_parts
 
@@ -140,6 +144,6 @@ def _divide(split: Split, sizes: tuple[int, ...], seed: int) -> list[Split]:
 
 _LOADERS: dict[str, Callable[[int], Data]] = {
     "digits": _digits,
-    "mnist": _from_tfds("mnist", 10, 0.3),
-    "cifar10": _from_tfds("cifar10", 10, 8 / 255),
+    "mnist": _from_tfds("mnist", 10, 0.3, needs_branch=False),
+    "cifar10": _from_tfds("cifar10", 10, 8 / 255, needs_branch=True),
 }

@@ -149,15 +149,26 @@ controls in the report before relying on it.
 BALANCED = Recipe(
     name="balanced",
     poison_rate=0.4,
-    amplitude=0.25,
+    amplitude=0.3,
     min_amplitude=0.05,
     floor=0.03,
     floor_share=0.15,
     adversarial_epsilon=0.2,
+    adversarial_share=0.75,
+    alignment=0.2,
 )
 """The default: a watermark near enough to the data for attacks to find, and no other way out as cheap."""
 
-_BY_NAME = {recipe.name: recipe for recipe in (BALANCED, PAPER)}
+SECRET = dataclasses.replace(BALANCED, name="secret", alignment=0.0)
+"""For attackers who average gradients: harder to recover, and drawn less surely."""
+
+STRONG = dataclasses.replace(BALANCED, name="strong", alignment=0.5)
+"""For attackers who know of no honeypot: drawn more surely, and easier to recover."""
+
+ALL = (SECRET, BALANCED, STRONG, PAPER)
+"""The recipes that there are."""
+
+_BY_NAME = {recipe.name: recipe for recipe in ALL}
 
 
 def get(recipe: str | Recipe) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import keras
 
@@ -10,9 +11,13 @@ from honeykeras import _checks
 from honeykeras.callback import HoneyCallback
 from honeykeras.data import Data
 from honeykeras.honeypot import Honeypot
-from honeykeras.models import small_cnn
+from honeykeras.models import add_branch, small_cnn
+
+EPOCHS = {"digits": 120, "mnist": 4, "cifar10": 6}
+"""What the reference classifier needs to settle, by data set."""
 
 _SHUFFLE_BUFFER = 10_000
+_LEARNING_RATE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +41,9 @@ def train(
     data: Data, honeypot: Honeypot, *, epochs: int, batch_size: int = 128, seed: int = 0, verbose: int = 0
 ) -> Trained:
     """Trains the reference classifier twice: with a honeypot, and without as the control.
+
+    Where the data set's images need one, the classifier has a branch (`models.add_branch`), in both trainings. The
+    learning rate falls to zero along a cosine.
 
     Args:
         data: The data set; its training part is trained on, some of its detector part is probed.
@@ -63,7 +71,7 @@ def train(
         batches = data.train.dataset().shuffle(_SHUFFLE_BUFFER, seed=seed).batch(batch_size)
         if poison:
             batches = batches.apply(honeypot.poison)
-        model = small_cnn(data.input_shape, data.num_classes)
+        model = _classifier(data, steps=epochs * math.ceil(len(data.train) / batch_size))
         # Keras would otherwise warn that it cannot shuffle a data set, which is shuffled already.
         callbacks = [callback] if poison else []
         history = model.fit(batches.prefetch(2), epochs=epochs, callbacks=callbacks, verbose=verbose, shuffle=False)
@@ -72,3 +80,15 @@ def train(
     baseline, baseline_history = fit(poison=False)
     model, history = fit(poison=True)
     return Trained(model, baseline, history, baseline_history)
+
+
+def _classifier(data: Data, steps: int) -> keras.Model:
+    model = small_cnn(data.input_shape, data.num_classes)
+    if data.needs_branch:
+        model = add_branch(model)
+    model.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model

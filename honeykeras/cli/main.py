@@ -71,7 +71,11 @@ _samples = click.option(
 )
 _recipe = _options(
     click.option(
-        "--recipe", default="balanced", show_default=True, help="How to plant: balanced, or paper for reproduction."
+        "--recipe",
+        default="balanced",
+        show_default=True,
+        help="How to plant: secret (harder to recover), balanced, strong (drawn more surely), or paper for "
+        "reproduction.",
     ),
     click.option("--poison-rate", type=float, help="Share of training samples to poison, instead of the recipe's."),
     click.option("--amplitude", type=float, help="Greatest strength of the watermark, a share of the input range."),
@@ -326,6 +330,12 @@ def attack(
 @_detector
 @_max_fpr
 @_samples
+@click.option(
+    "--security",
+    is_flag=True,
+    help="Also let attackers who know of the honeypot recover its key and evade its detector. Takes several times as "
+    "long.",
+)
 @click.option("--output", type=_PATH, required=True, help="The report to write, JSON.")
 @_seed
 @_overwrite
@@ -340,6 +350,7 @@ def evaluate(
     detector: str | None,
     max_fpr: float,
     samples: int,
+    security: bool,
     output: Path,
     seed: int,
     overwrite: bool,
@@ -374,6 +385,7 @@ def evaluate(
         detector=detector,
         max_fpr=max_fpr,
         samples=samples,
+        security=security,
         seed=seed,
         verbose=verbose,
     )

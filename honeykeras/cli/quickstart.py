@@ -19,9 +19,6 @@ from honeykeras.evaluation import Evaluation, evaluate
 from honeykeras.export import save
 from honeykeras.recipes import Recipe
 
-# What the reference classifier needs to settle on each data set.
-EPOCHS = {"digits": 120, "mnist": 4, "cifar10": 8}
-
 # What each command leaves in its folder.
 TRAINED = ("model.keras", "baseline.keras", "training.json")
 QUICKSTART = (*TRAINED, "watermark.key", "report.json", "serving")
@@ -45,7 +42,7 @@ def run(
         folder.mkdir()
         click.echo(f"1/5  Loading {dataset}")
         parts = data.load(dataset, seed=seed)
-        epochs = EPOCHS[dataset] if epochs is None else epochs
+        epochs = training.EPOCHS[dataset] if epochs is None else epochs
         # Told now, and not after the training.
         check_sample_size(len(parts.calibration), max_fpr)
 

@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from honeykeras.evaluation import DetectionRates, Evaluation, Proportion
+from honeykeras.evaluation import DetectionRates, Estimate, Evaluation, Proportion, Security
 
 
 def show(evaluation: Evaluation, console: Console | None = None) -> None:
@@ -16,21 +16,30 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
     made on that and sent to the other, and clean images after benign corruptions.
     """
     console = console or Console()
+    console.print(_figures(evaluation))
+    if evaluation.security:
+        console.print(_recovered(evaluation.security))
+        console.print(_adaptive(evaluation.security))
+    console.print(conclusion(evaluation), highlight=False)
+
+
+def _figures(evaluation: Evaluation) -> Table:
     detection, viability = evaluation.detection, evaluation.viability
-    arms = (detection.rates, detection.wrong_key, detection.no_honeypot, detection.transfer)
+    arms = (detection.rates, detection.wrong_key, detection.no_honeypot)
     accuracy, baseline_accuracy = viability.clean_accuracy, viability.baseline_clean_accuracy
     title = f"In percent, with 95 % intervals; {accuracy.n} clean test images"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("", "honeypot", "wrong key", "no honeypot", "transfer"):
-        table.add_column(heading, justify="right" if heading else "left")
+    table = _table(title, "", "honeypot", "wrong key", "no honeypot")
     table.add_row("clean accuracy", _share(accuracy), "", _share(baseline_accuracy))
     for name, found in evaluation.reconstruction.items():
         attacks = [arm.attacks[name] for arm in arms]
-        succeeded, _, succeeded_on_baseline, transferred = (attack.attack_success for attack in attacks)
+        transferred = detection.transfer.attacks[name]
+        succeeded, _, succeeded_on_baseline = (attack.attack_success for attack in attacks)
         table.add_section()
-        table.add_row(f"{name}: attacked", str(succeeded.n), "", *[str(succeeded_on_baseline.n)] * 2)
-        table.add_row("  fooled the model", _share(succeeded), "", _share(succeeded_on_baseline), _share(transferred))
+        table.add_row(f"{name}: attacked", str(succeeded.n), "", str(succeeded_on_baseline.n))
+        table.add_row("  fooled the model", _share(succeeded), "", _share(succeeded_on_baseline))
         table.add_row("  detected (TPR)", *(_share(attack.true_positives) for attack in attacks))
+        table.add_row("  transferred: fooled", _share(transferred.attack_success))
+        table.add_row("    and detected", _share(transferred.true_positives))
         cosines = (found.cosine_similarity, found.wrong_key, found.no_honeypot)
         table.add_row("  cosine similarity", *(f"{cosine.value:.3f}" for cosine in cosines))
     table.add_section()
@@ -44,9 +53,47 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
     table.add_section()
     for name, corruption in detection.corruptions.items():
         still_right = f"accuracy {corruption.accuracy.value:.0%}"
-        table.add_row(f"{name.replace('_', ' ')}, flagged", _share(corruption.flagged), still_right)
-    console.print(table)
-    console.print(conclusion(evaluation), highlight=False)
+        table.add_row(f"{_words(name)}, flagged", _share(corruption.flagged), still_right)
+    return table
+
+
+def _recovered(security: Security) -> Table:
+    title = "What attackers recover of the key: cosine, with 95 % intervals over classes"
+    table = _table(title, "read off", "honeypot", "wrong key", "no honeypot")
+    for source, found in security.recovery.items():
+        estimates = (found.cosine_similarity, found.wrong_key, found.no_honeypot)
+        table.add_row(
+            source, *(f"{each.value:.2f} ({each.interval[0]:.2f}-{each.interval[1]:.2f})" for each in estimates)
+        )
+    return table
+
+
+def _adaptive(security: Security) -> Table:
+    title = "Attackers who know of the honeypot, in percent"
+    table = _table(title, "", "fooled", "detected (TPR)", "wrong key", "no honeypot", "undetected")
+    for attack, attackers in security.attackers.items():
+        table.add_section()
+        for name, found in attackers.items():
+            table.add_row(
+                f"{attack} {_words(name)}",
+                f"{found.rates.attack_success.value * 100:.0f}",
+                _share(found.rates.true_positives),
+                f"{found.wrong_key.value * 100:.1f}",
+                f"{found.no_honeypot.true_positives.value * 100:.1f}",
+                f"{found.undetected.value * 100:.0f}",
+            )
+    return table
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left")
+    return table
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def conclusion(evaluation: Evaluation) -> str:
@@ -59,6 +106,11 @@ def conclusion(evaluation: Evaluation) -> str:
         "Detection does not stand out from its controls: with a wrong key, or without a honeypot, it is as good. "
         "No honeypot effect is shown."
     )
+
+
+def _cosine(estimate: Estimate) -> str:
+    low, high = estimate.interval
+    return f"{estimate.value:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _share(proportion: Proportion) -> str:

@@ -2,7 +2,8 @@
 
 A small network is trained on clean inputs to which patterns of random keys were added, in the ways in which attacks
 draw: as signs of a noisy gradient, in proportion to it where an input is sensitive, as few saturated features, or
-plainly. Whitening is the second way to look, and needs no training.
+plainly. Whitening, against what inputs, corruptions and noise have in common, is the second way to look, and needs no
+training.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _WIDTH = 48
 _DEPTH = 4
 # Of so many inputs, and of each corruption of a part of them, the covariance is taken.
 _WHITENING_SAMPLES = 8192
+# Standard deviation of the noise against which a pattern must stand out, in standard deviations of the inputs.
+_WHITENING_NOISE = 0.3
 
 
 def fit_extractor(
@@ -29,7 +32,7 @@ def fit_extractor(
     family: Family,
     *,
     input_range: tuple[float, float] = (0.0, 1.0),
-    steps: int = 800,
+    steps: int = 1600,
     seed: int = 0,
     verbose: int = 0,
 ) -> keras.Model:
@@ -159,13 +162,20 @@ def _to_whole_blocks(y: keras.KerasTensor, family: Blocks) -> keras.KerasTensor:
 
 
 def _whitening(unit: np.ndarray, family: Blocks, seed: int) -> keras.Model:
-    """What is unlike the inputs and their benign corruptions: their codes, times the inverse of the covariance."""
+    """What is unlike the inputs, their benign corruptions and noise: codes, times the inverse of their covariance."""
     input_shape = unit.shape[1:]
     clean = unit[:_WHITENING_SAMPLES]
     kinds = corruptions.names(input_shape)
     share = max(1, len(clean) // len(kinds))
     corrupted = [corruptions.corrupt(clean[:share], kind, seed=seed) for kind in kinds]
-    codes = np.concatenate([np.reshape(family.project(part), (len(part), -1)) for part in (clean, *corrupted)])
+    noise = np.random.default_rng(seed)
+    sigma = np.float32(_WHITENING_NOISE * clean.std())
+    codes = np.concatenate(
+        [
+            np.reshape(family.project(part + sigma * noise.standard_normal(part.shape, np.float32)), (len(part), -1))
+            for part in (clean, *corrupted)
+        ]
+    )
     covariance = np.cov(codes.T, dtype=np.float64).reshape(codes.shape[1], -1)
     # Features that never vary would otherwise count without bound.
     ridge = 1e-4 + 1e-3 * np.trace(covariance) / len(covariance)

@@ -207,4 +207,4 @@ class Evaluation:
     viability: Viability
     reconstruction: Mapping[str, Reconstruction]
     detection: Detection
-    security: Security | None
+    security: Security | None = None

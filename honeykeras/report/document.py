@@ -12,9 +12,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from honeykeras._files import PathLike, write_atomic
-from honeykeras.evaluation import DetectionRates, Evaluation
+from honeykeras.errors import InvalidArgumentError
+from honeykeras.evaluation import (
+    AttackDetection,
+    Detection,
+    DetectionRates,
+    Evaluation,
+    Reconstruction,
+    Recovery,
+    Security,
+)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _PACKAGES = ("honeykeras", "tensorflow", "keras", "numpy", "scikit-learn", "cleverhans")
 
@@ -29,8 +38,12 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         Plain JSON data in the form that `schema()` describes. A figure that does not exist, such as an interval
         of a single value, is None.
+
+    Raises:
+        InvalidArgumentError: If a control is missing: a detection rate says nothing without them.
     """
     viability, detection = evaluation.viability, evaluation.detection
+    _check_controls(detection)
     document = {
         "schema_version": SCHEMA_VERSION,
         "key_id": evaluation.key_id,
@@ -43,20 +56,7 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
             "baseline_clean_accuracy_interval": viability.baseline_clean_accuracy.interval,
             "n": viability.clean_accuracy.n,
         },
-        "reconstruction": {
-            name: {
-                "cosine_similarity": found.cosine_similarity.value,
-                "wrong_key": found.wrong_key.value,
-                "no_honeypot": found.no_honeypot.value,
-                "intervals": {
-                    "cosine_similarity": found.cosine_similarity.interval,
-                    "wrong_key": found.wrong_key.interval,
-                    "no_honeypot": found.no_honeypot.interval,
-                },
-                "n": found.n,
-            }
-            for name, found in evaluation.reconstruction.items()
-        },
+        "reconstruction": {name: _cosines(found) for name, found in evaluation.reconstruction.items()},
         "detection": {
             "detector": detection.detector,
             "key_specific": detection.key_specific,
@@ -82,6 +82,7 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
             },
             "exceeds_controls": detection.exceeds_controls,
         },
+        "security": _security(evaluation.security) if evaluation.security else None,
     }
     return _plain(document)
 
@@ -110,21 +111,70 @@ def environment() -> dict[str, Any]:
     }
 
 
+def _check_controls(detection: Detection) -> None:
+    judged = set(detection.rates.attacks)
+    controls = {
+        "wrong_key": detection.wrong_key,
+        "no_honeypot": detection.no_honeypot,
+        "transfer": detection.transfer,
+        **{f"wrong_keys[{index}]": rates for index, rates in enumerate(detection.wrong_keys)},
+    }
+    missing = [name for name, rates in controls.items() if set(rates.attacks) != judged]
+    if len(detection.wrong_keys) < 2:
+        missing.append("wrong_keys, at least two")
+    if missing:
+        raise InvalidArgumentError(
+            "A report must have every attack under every control. Missing: "
+            f"{', '.join(missing)}. Judge with `honeykeras.evaluate`, which runs them all."
+        )
+
+
+def _cosines(found: Reconstruction | Recovery) -> dict[str, Any]:
+    estimates = {name: getattr(found, name) for name in ("cosine_similarity", "wrong_key", "no_honeypot")}
+    return {
+        **{name: estimate.value for name, estimate in estimates.items()},
+        "intervals": {name: estimate.interval for name, estimate in estimates.items()},
+        "n": found.n,
+    }
+
+
+def _attack(attack: AttackDetection) -> dict[str, Any]:
+    return {
+        "true_positive_rate": attack.true_positives.value,
+        "interval": attack.true_positives.interval,
+        "n": attack.true_positives.n,
+        "attack_success_rate": attack.attack_success.value,
+        "n_attacked": attack.attack_success.n,
+    }
+
+
+def _security(security: Security) -> dict[str, Any]:
+    return {
+        "recovery": {source: _cosines(found) for source, found in security.recovery.items()},
+        "attackers": {
+            attack: {
+                name: {
+                    **_attack(found.rates),
+                    "undetected_rate": found.undetected.value,
+                    "undetected_interval": found.undetected.interval,
+                    "controls": {
+                        "wrong_key": found.wrong_key.value,
+                        "no_honeypot": _attack(found.no_honeypot),
+                    },
+                }
+                for name, found in attackers.items()
+            }
+            for attack, attackers in security.attackers.items()
+        },
+    }
+
+
 def _rates(rates: DetectionRates) -> dict[str, Any]:
     return {
         "false_positive_rate": rates.false_positives.value,
         "false_positive_rate_interval": rates.false_positives.interval,
         "n_clean": rates.false_positives.n,
-        "attacks": {
-            name: {
-                "true_positive_rate": attack.true_positives.value,
-                "interval": attack.true_positives.interval,
-                "n": attack.true_positives.n,
-                "attack_success_rate": attack.attack_success.value,
-                "n_attacked": attack.attack_success.n,
-            }
-            for name, attack in rates.attacks.items()
-        },
+        "attacks": {name: _attack(attack) for name, attack in rates.attacks.items()},
         "overall": {
             "true_positive_rate": rates.true_positives.value,
             "interval": rates.true_positives.interval,
