@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from honeykeras import _checks, survey
 from honeykeras.attacks import PGD, Attack
+from honeykeras.attacks.base import working_range
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.hardening import Hardening
 from honeykeras.honeypot import Honeypot
@@ -78,8 +79,8 @@ class HoneyCallback(keras.callbacks.Callback):
         self._told_epoch = False
         self._trained = 0
         self._hardening: Hardening | None = None
-        low, high = honeypot.key.input_range
-        self.attack = attack or PGD(epsilon=0.1 * (high - low), steps=10, input_range=(low, high))
+        low, high = working_range(honeypot.key.input_range)
+        self.attack = attack or PGD(epsilon=0.1 * (high - low), steps=10, input_range=honeypot.key.input_range)
         self._probe = None if probe is None else _take(probe, honeypot, _checks.whole_number("probe_size", probe_size))
         self._decoys = [Watermark(decoy) for decoy in honeypot.key.control_decoys()] if self._probe else []
 

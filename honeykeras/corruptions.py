@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from honeykeras import _checks
@@ -81,14 +82,14 @@ def names(input_shape: tuple[int, ...]) -> list[str]:
 
 
 def corrupt(
-    x: np.ndarray, name: str, *, input_range: tuple[np.ndarray | float, np.ndarray | float] = (0, 1), seed: int = 0
+    x: np.ndarray, name: str, *, input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0, 1), seed: int = 0
 ) -> np.ndarray:
     """Applies a corruption, and quantises to 256 levels.
 
     Args:
         x: Inputs, shape `(batch, *input_shape)`, float32 in `input_range`.
         name: One of `names(input_shape)`.
-        input_range: Least and greatest value of an input.
+        input_range: Least and greatest value of an input, or two sequences of those of its features.
         seed: Decides the noise.
 
     Returns:

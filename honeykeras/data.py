@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import reprlib
 from collections.abc import Callable
 
 import numpy as np
@@ -70,7 +71,7 @@ class Data:
         if (key.input_shape, key.num_classes, key.input_range) != (self.input_shape, self.num_classes, (0, 1)):
             raise InvalidArgumentError(
                 f"The key must be for inputs of shape {self.input_shape} in [0, 1] and {self.num_classes} classes, as "
-                f"{self.name} has. Received: {key}, with inputs in {list(key.input_range)}."
+                f"{self.name} has. Received: {key}, with inputs in {reprlib.repr(list(key.input_range))}."
             )
 
 

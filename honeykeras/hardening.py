@@ -59,8 +59,8 @@ class Hardening:
         self._recipe, self._watermark = honeypot.recipe, honeypot.watermark
         self._num_classes = honeypot.key.num_classes
         self._seed = tf.constant(honeypot.key.draw_seed("hardening"))
-        low, high = honeypot.key.input_range
-        self._low, self._width = np.float32(low), np.float32(high) - np.float32(low)
+        low, high = (np.asarray(end, np.float32) for end in honeypot.key.input_range)
+        self._low, self._high, self._width = low, high, high - low
         self._steps, self._done = steps, 0
         self._strategy = model.distribute_strategy
         # Every replica needs an input.
@@ -123,7 +123,7 @@ class Hardening:
         return tf.stop_gradient(self._add(x, delta))
 
     def _add(self, x: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
-        return tf.clip_by_value(x + self._width * delta, self._low, self._low + self._width)
+        return tf.clip_by_value(x + self._width * delta, self._low, self._high)
 
     def _threats(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """Codes of the patterns to keep out, shape `(batch, patterns, dimensions)`."""

@@ -26,7 +26,8 @@ from honeykeras.errors import InvalidArgumentError, KeyFileError, PassphraseErro
 FORMAT = "honeykeras-key"
 VERSION = 1
 
-_MAX_FILE_BYTES = 65_536
+# Room for a range for each feature of a key.
+_MAX_FILE_BYTES = 2**24
 _SCRYPT = {"n": 2**17, "r": 8, "p": 1}
 # What a file may ask of whoever opens it: at most 1 GiB of memory, so that a planted file cannot exhaust it.
 _SCRYPT_BOUNDS = {"n": (2**14, 2**20), "r": (8, 8), "p": (1, 4)}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -23,6 +24,8 @@ MASTER_BYTES = 32
 _SCHEME = b"honeykeras/v1/"
 # Far more than any image has, and few enough for a pattern to fit into memory.
 _MAX_FEATURES = 2**24
+# What a key file has room for.
+_MAX_RANGES = 2**16
 
 
 class WatermarkKey:
@@ -54,7 +57,7 @@ class WatermarkKey:
         num_classes: int,
         *,
         pattern: patterns.Family | None = None,
-        input_range: tuple[float, float] = (0.0, 1.0),
+        input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
     ) -> None:
         """Makes a key of given bytes; use `generate` for a new one.
 
@@ -64,7 +67,9 @@ class WatermarkKey:
             num_classes: Number of classes, at least 2.
             pattern: The family of patterns. Defaults to `Blocks` of the size that suits the inputs; the paper's is
                 `Scattered()`.
-            input_range: Least and greatest value of an input, `(low, high)`.
+            input_range: Least and greatest value of an input, `(low, high)`: two numbers, or two sequences of shape
+                `input_shape` where each feature has a unit of its own, as in tabular data. Amplitudes and distances
+                are shares of the width, `high - low`.
 
         Raises:
             InvalidArgumentError: If an argument breaks one of these rules.
@@ -81,7 +86,12 @@ class WatermarkKey:
         self.num_classes = _checks.whole_number("num_classes", num_classes, 2)
         self.pattern = patterns.Blocks.for_inputs(self.input_shape) if pattern is None else pattern
         self.pattern.check(self.input_shape)
-        self.input_range = _checks.input_range(input_range)
+        self.input_range = _checks.input_range(input_range, self.input_shape)
+        if np.size(self.input_range[0]) > _MAX_RANGES:
+            raise InvalidArgumentError(
+                f"`input_range` must be two numbers for inputs of more than {_MAX_RANGES} features. "
+                f"Received: one range for each of {np.size(self.input_range[0])}."
+            )
         self.key_id = self.derive("key-id", 8).hex()
 
     @classmethod
@@ -91,7 +101,7 @@ class WatermarkKey:
         num_classes: int,
         *,
         pattern: patterns.Family | None = None,
-        input_range: tuple[float, float] = (0.0, 1.0),
+        input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
     ) -> WatermarkKey:
         """Draws a new key from the operating system's CSPRNG. The arguments are those of the constructor."""
         master = secrets.token_bytes(MASTER_BYTES)

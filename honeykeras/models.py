@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from honeykeras import _checks, saved_model
 from honeykeras._files import PathLike, staged
@@ -80,7 +81,7 @@ def add_branch(model: keras.Model, *, units: int = 64, input_range: tuple[float,
         ModelError: If the model is no classifier of images.
     """
     units = _checks.whole_number("units", units)
-    low, high = _checks.input_range(input_range)
+    low, high = (np.asarray(end) for end in _checks.input_range(input_range))
     input_shape = getattr(model, "input_shape", None)
     if not isinstance(input_shape, tuple) or len(input_shape) != 4 or None in input_shape[1:]:
         raise ModelError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from honeykeras import _checks
 from honeykeras.errors import InvalidArgumentError
 
-_TOLERANCE = 1e-6
 # Half-precision rows of smoothed labels sum to one only so nearly.
 _SUM_TOLERANCE = 1e-2
 
@@ -57,13 +57,13 @@ def check_structure(dataset: tf.data.Dataset, input_shape: tuple[int, ...], num_
     return batched
 
 
-def count_classes(batches: tf.data.Dataset, num_classes: int, input_range: tuple[float, float]) -> np.ndarray:
+def count_classes(batches: tf.data.Dataset, num_classes: int, input_range: _checks.InputRange) -> np.ndarray:
     """Reads a batched data set once, to count its classes and check its values.
 
     Args:
         batches: Elements `(x, y)` or `(x, y, ...)` as `check_structure` allows them.
         num_classes: How many classes there are.
-        input_range: Least and greatest value that an input may have.
+        input_range: Least and greatest value that an input may have, or each of its features.
 
     Returns:
         Size of each class, shape `(num_classes,)`, int64.
@@ -73,12 +73,13 @@ def count_classes(batches: tf.data.Dataset, num_classes: int, input_range: tuple
     """
     if batches.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InvalidArgumentError("The data set must end. Apply the poisoning first and `repeat()` after it.")
-    found = batches.map(lambda x, y, *_: _look(x, y, num_classes), num_parallel_calls=tf.data.AUTOTUNE)
+    ranges = np.shape(input_range[0])
+    found = batches.map(lambda x, y, *_: _look(x, y, num_classes, len(ranges)), num_parallel_calls=tf.data.AUTOTUNE)
     nothing = {
         "counts": tf.zeros(num_classes + 2, tf.int64),
-        "least": tf.constant(np.inf, tf.float64),
-        "greatest": tf.constant(-np.inf, tf.float64),
-        "nan": tf.constant(0, tf.int64),
+        "least": tf.fill(ranges, tf.constant(np.inf, tf.float64)),
+        "greatest": tf.fill(ranges, tf.constant(-np.inf, tf.float64)),
+        "nan": tf.zeros(ranges, tf.int64),
         "malformed": tf.constant(0, tf.int64),
     }
     total = {name: value.numpy() for name, value in found.reduce(nothing, _merge).items()}
@@ -91,12 +92,12 @@ def count_classes(batches: tf.data.Dataset, num_classes: int, input_range: tuple
             f"The data set's labels must be whole numbers in [0, {num_classes}), or rows that sum to one. "
             f"Received: {below} below that, {above} above, {total['malformed']} that are neither."
         )
-    low, high = input_range
-    if total["nan"] or total["least"] < low - _TOLERANCE or total["greatest"] > high + _TOLERANCE:
+    worst = _checks.worst_feature(input_range, np.where(total["nan"] > 0, np.nan, total["least"]), total["greatest"])
+    if worst is not None:
         raise InvalidArgumentError(
-            f"The data set's inputs must lie in the key's input range, [{low:g}, {high:g}]. Received: values from "
-            f"{total['least']:g} to {total['greatest']:g}, and {total['nan']} that are NaN. Scale the data, or make a "
-            "key with its `input_range`."
+            f"The data set's inputs must lie in the key's input range, {_checks.describe_range(input_range, worst)}. "
+            f"Received: values from {total['least'][worst]:g} to {total['greatest'][worst]:g}, and "
+            f"{total['nan'][worst]} that are NaN. Scale the data, or make a key with its `input_range`."
         )
     return np.array(counts, np.int64)
 
@@ -115,7 +116,9 @@ def _class(y: tf.Tensor) -> tf.Tensor:
     return tf.argmax(y, axis=1) if is_one_hot(y) else tf.reshape(y, [-1])
 
 
-def _look(x: tf.Tensor, y: tf.Tensor, num_classes: int) -> dict[str, tf.Tensor]:
+def _look(x: tf.Tensor, y: tf.Tensor, num_classes: int, ranked: int) -> dict[str, tf.Tensor]:
+    # Over all of a batch, or feature by feature where each has a range of its own.
+    axes = list(range(x.shape.rank - ranked))
     index = class_index(y)
     # Labels out of range are counted at the two ends, so that one pass finds all that is wrong.
     bins = tf.cast(tf.clip_by_value(index, -1, num_classes) + 1, tf.int32)
@@ -128,9 +131,9 @@ def _look(x: tf.Tensor, y: tf.Tensor, num_classes: int) -> dict[str, tf.Tensor]:
         malformed = tf.cast(index, tf.float64) != tf.cast(_class(y), tf.float64)
     return {
         "counts": tf.math.bincount(bins, minlength=num_classes + 2, dtype=tf.int64),
-        "least": tf.cast(tf.reduce_min(x), tf.float64),
-        "greatest": tf.cast(tf.reduce_max(x), tf.float64),
-        "nan": tf.math.count_nonzero(tf.math.is_nan(x)),
+        "least": tf.cast(tf.reduce_min(x, axes), tf.float64),
+        "greatest": tf.cast(tf.reduce_max(x, axes), tf.float64),
+        "nan": tf.math.count_nonzero(tf.math.is_nan(x), axes),
         "malformed": tf.math.count_nonzero(malformed),
     }
 

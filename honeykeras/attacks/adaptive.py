@@ -31,7 +31,7 @@ def avoiding(attack: Attack, directions: np.ndarray) -> Attack:
 
     Args:
         attack: `PGD` or `CarliniWagner`, which it leaves as it is.
-        directions: Shape `(n, *input_shape)`. Those of zero are ignored.
+        directions: Shape `(n, *input_shape)`, in widths of the input range. Those of zero are ignored.
 
     Returns:
         The attack. Its settings are those of `attack`; the directions, which may be secret, are not among them.
@@ -44,7 +44,7 @@ def avoiding(attack: Attack, directions: np.ndarray) -> Attack:
             f"`attack` must be one of {sorted(kind.__name__ for kind in _AVOIDING)} to keep off directions. "
             f"Received: {attack}."
         )
-    return _AVOIDING[type(attack)](_Complement(directions, attack.input_range), **attack.get_config())
+    return _AVOIDING[type(attack)](_Complement(directions, attack.bounds), **attack.get_config())
 
 
 class Guarded(keras.Model):
@@ -85,13 +85,13 @@ class Guarded(keras.Model):
 class _Complement:
     """What is orthogonal to directions."""
 
-    def __init__(self, directions: np.ndarray, input_range: tuple[float, float]) -> None:
+    def __init__(self, directions: np.ndarray, bounds: tuple[float, float]) -> None:
         flat = np.asarray(directions, np.float64).reshape(len(directions), -1)
         norms = np.linalg.norm(flat, axis=1, keepdims=True)
         # Of one length each, so that a faint one is avoided as much as a strong one.
         _, strengths, basis = np.linalg.svd(flat[norms[:, 0] > 0] / norms[norms[:, 0] > 0], full_matrices=False)
         self._basis = basis[strengths > _RANK_TOLERANCE * strengths.max(initial=0)].astype(np.float32)
-        self._range = input_range
+        self._bounds = bounds
 
     def of(self, vectors: tf.Tensor) -> tf.Tensor:
         """Takes the directions out of vectors, shape `(batch, *input_shape)`."""
@@ -102,7 +102,7 @@ class _Complement:
     def from_(self, x: tf.Tensor, x_adv: tf.Tensor) -> tf.Tensor:
         """Takes the directions out of perturbations `x_adv - x`, and stays in the range of inputs."""
         for _ in range(_TURNS):
-            x_adv = tf.clip_by_value(x + self.of(x_adv - x), *self._range)
+            x_adv = tf.clip_by_value(x + self.of(x_adv - x), *self._bounds)
         return tf.ensure_shape(x_adv, x.shape)
 
     def of_gradient(self, logits: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:

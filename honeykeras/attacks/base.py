@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import reprlib
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from honeykeras import _checks
@@ -42,17 +44,33 @@ class Attack(abc.ABC):
     Attributes:
         name: What reports and the command line call the attack.
         targeted: Whether the labels given are to be reached, rather than got away from.
-        input_range: Least and greatest value of an input, `(low, high)`; adversarial inputs stay within.
+        input_range: Least and greatest value of an input, `(low, high)`; adversarial inputs stay within. Two numbers,
+            or two tuples of the shape of an input where each feature has a range of its own.
         seed: Seed of all that is random in the attack. The same seed gives the same result, in whatever batches.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, *, targeted: bool = False, input_range: tuple[float, float] = (0.0, 1.0), seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        targeted: bool = False,
+        input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
+        seed: int = 0,
+    ) -> None:
         self.targeted = _checks.flag("targeted", targeted)
         self.input_range = _checks.input_range(input_range)
         self.seed = _checks.seed(seed)
         self._compiled: _Compiled | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest value of what `perturb` is given: the input range, or (0, 1) if each feature has its own.
+
+        A distance over features of different units would mean nothing. So there inputs are scaled, and all distances
+        are shares of each feature's width.
+        """
+        return working_range(self.input_range)
 
     @abc.abstractmethod
     def perturb(self, logits: Logits, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> Perturbed:
@@ -62,7 +80,7 @@ class Attack(abc.ABC):
 
         Args:
             logits: Function from inputs to the model's logits.
-            x: Shape `(batch, ...)`, float32 in the input range.
+            x: Shape `(batch, ...)`, float32 in `bounds`.
             y: The labels to get away from, or to reach; shape `(batch,)`, int64.
             mask: Which features may change, shape of `x`, bool.
             seeds: A seed for each input, shape `(batch, 2)`, int64; the first number is below `2**32`.
@@ -138,8 +156,26 @@ class Attack(abc.ABC):
         return cls(**config)
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        settings = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in self.get_config().items())
         return f"{type(self).__name__}({settings})"
+
+    def _perturb_scaled(
+        self, logits: Logits, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor
+    ) -> Perturbed:
+        """`perturb` on inputs whose features have been scaled to [0, 1], each by its own range."""
+        low, high = (np.asarray(end, np.float32) for end in self.input_range)
+
+        def unscale(unit: tf.Tensor) -> tf.Tensor:
+            return low + (high - low) * unit
+
+        # In double precision, so that the ends become 0 and 1 whatever way the division is optimised.
+        wide_low, wide_high = low.astype(np.float64), high.astype(np.float64)
+        unit = tf.cast((tf.cast(x, tf.float64) - wide_low) / (wide_high - wide_low), tf.float32)
+        perturbed = self.perturb(_Before(logits, unscale), unit, y, mask, seeds)
+        # Clipped here only, as the sum may round to beyond the ends: there, a clip before the model would cut off the
+        # gradient. What has not moved stays as it was to the bit.
+        moved = tf.clip_by_value(unscale(perturbed.x_adv), low, high)
+        return perturbed._replace(x_adv=tf.where(perturbed.x_adv == unit, x, moved))
 
     def _compile(self, model: keras.Model, input_shape: tuple[int, ...]) -> _Compiled:
         """Compiles the attack on a model, or returns what was compiled last if nothing has changed since."""
@@ -151,9 +187,10 @@ class Attack(abc.ABC):
 
         if self._compiled is None or self._compiled.model is not model or self._compiled.state != state():
             logits = Logits(model, input_shape)
+            perturb = self.perturb if self.bounds == self.input_range else self._perturb_scaled
 
             def attack(x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
-                perturbed = self.perturb(logits, x, y, mask, seeds)
+                perturbed = perturb(logits, x, y, mask, seeds)
                 success = self.fooled(logits(perturbed.x_adv), y)
                 return perturbed.x_adv, success, perturbed.queries, perturbed.gradients
 
@@ -167,6 +204,23 @@ class Attack(abc.ABC):
             # Asked again: a model that was not built has its variables only now.
             self._compiled = _Compiled(model, state(), logits.num_classes, run)
         return self._compiled
+
+
+def working_range(input_range: _checks.InputRange) -> tuple[float, float]:
+    """The range that attacks work in, and that their distances are in: (0, 1) where each feature has its own."""
+    low, high = input_range
+    return (0.0, 1.0) if isinstance(low, tuple) or isinstance(high, tuple) else (low, high)
+
+
+class _Before(Logits):
+    """The logits of what a function makes of an input."""
+
+    def __init__(self, logits: Logits, function: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        self._logits, self._function = logits, function
+        self.num_classes = logits.num_classes
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        return self._logits(self._function(x))
 
 
 @dataclasses.dataclass(frozen=True)

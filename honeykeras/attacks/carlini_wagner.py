@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from honeykeras import _checks
@@ -90,7 +91,7 @@ class CarliniWagner(Attack):
         initial_const: float = 1e-3,
         abort_early: bool = True,
         targeted: bool = False,
-        input_range: tuple[float, float] = (0.0, 1.0),
+        input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
         seed: int = 0,
     ) -> None:
         """Makes the attack.
@@ -104,7 +105,7 @@ class CarliniWagner(Attack):
                 widths of the input range, so that it means the same for every range.
             abort_early: Whether to go on to the next constant when the loss has stopped falling.
             targeted: Whether the labels given are to be reached, rather than got away from.
-            input_range: Least and greatest value of an input, `(low, high)`.
+            input_range: Least and greatest value of an input, `(low, high)`, or of each of its features.
             seed: Without effect: nothing here is random.
 
         Raises:
@@ -119,7 +120,7 @@ class CarliniWagner(Attack):
         self.abort_early = _checks.flag("abort_early", abort_early)
 
     def perturb(self, logits: Logits, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> Perturbed:
-        low, high = self.input_range
+        low, high = self.bounds
         origin = tf.atanh((x - (low + high) / 2) / ((high - low) / 2) * 0.999999)
         one_hot = tf.one_hot(y, logits.num_classes)
         start = tf.where(mask, self._to_input(origin), x)
@@ -167,7 +168,7 @@ class CarliniWagner(Attack):
 
     def _descend(self, logits: Logits, descent: _Descent, search: _Search, given: Given) -> _Descent:
         """Adam's steps until progress is looked at next."""
-        width = self.input_range[1] - self.input_range[0]
+        width = self.bounds[1] - self.bounds[0]
 
         @loop_body
         def evaluate(modifier: tf.Tensor, const: tf.Tensor, given: Given) -> tuple[tf.Tensor, ...]:
@@ -244,7 +245,7 @@ class CarliniWagner(Attack):
         )
 
     def _to_input(self, z: tf.Tensor) -> tf.Tensor:
-        low, high = self.input_range
+        low, high = self.bounds
         # Clipped, as the sum may round to beyond the ends.
         return tf.clip_by_value(tf.tanh(z) * ((high - low) / 2) + (low + high) / 2, low, high)
 

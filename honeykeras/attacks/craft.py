@@ -186,7 +186,7 @@ def _input_shape(model: keras.Model) -> tuple[int | None, ...]:
     return tuple(inputs[0].shape[1:])
 
 
-def _read(chunks: tf.data.Dataset, bounds: tuple[float, float]) -> Iterator[_Chunk]:
+def _read(chunks: tf.data.Dataset, bounds: _checks.InputRange) -> Iterator[_Chunk]:
     """The inputs and labels of each chunk of a data set; None for labels that there are not."""
     input_shape = None
     for x, *y in chunks.as_numpy_iterator():

@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from honeykeras import _checks
@@ -77,25 +78,25 @@ class JSMA(Attack):
         *,
         search: str = "pairs",
         targeted: bool = False,
-        input_range: tuple[float, float] = (0.0, 1.0),
+        input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
         seed: int = 0,
     ) -> None:
         """Makes the attack.
 
         Args:
-            theta: What is added to a feature that is changed, in input units: not 0, and no more than the width of
-                the input range either way.
+            theta: What is added to a feature that is changed: not 0, and no more than the width of the input range
+                either way. In input units, or a share of each feature's width where features have ranges of their own.
             gamma: The greatest share of features to change, in (0, 1].
             search: How the features are chosen, `"pairs"` or `"top2"`.
             targeted: Whether the labels given are to be reached, rather than got away from.
-            input_range: Least and greatest value of an input, `(low, high)`.
+            input_range: Least and greatest value of an input, `(low, high)`, or of each of its features.
             seed: Changes nothing: there is nothing random in the attack.
 
         Raises:
             InvalidArgumentError: If an argument breaks one of these rules.
         """
         super().__init__(targeted=targeted, input_range=input_range, seed=seed)
-        width = self.input_range[1] - self.input_range[0]
+        width = self.bounds[1] - self.bounds[0]
         self.theta = _checks.in_interval("theta", theta, -width, width)
         if self.theta == 0:
             raise InvalidArgumentError(f"`theta` must not be 0. Received: theta={theta!r}.")
@@ -159,12 +160,12 @@ class JSMA(Attack):
 
     def _movable(self, x_adv: tf.Tensor) -> tf.Tensor:
         """Which features are not at the end of the range that `theta` moves them to."""
-        low, high = self.input_range
+        low, high = self.bounds
         return x_adv < high if self.theta > 0 else x_adv > low
 
     def _move(self, x_adv: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
         """Adds `theta` to the chosen features, within the range."""
-        moved = tf.clip_by_value(x_adv + self.theta, *self.input_range)
+        moved = tf.clip_by_value(x_adv + self.theta, *self.bounds)
         return tf.where(tf.reshape(chosen, tf.shape(x_adv)), moved, x_adv)
 
     def get_config(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from honeykeras import _checks
@@ -64,15 +65,16 @@ class PGD(Attack):
         restarts: int = 1,
         early_stop: bool = False,
         targeted: bool = False,
-        input_range: tuple[float, float] = (0.0, 1.0),
+        input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
         seed: int = 0,
     ) -> None:
         """Makes the attack.
 
         Args:
-            epsilon: Radius of the ball, in input units, above 0.
+            epsilon: Radius of the ball, above 0: in input units, or a share of each feature's width where features
+                have ranges of their own.
             steps: How many steps to take.
-            step_size: How far each step goes, in input units, in (0, epsilon]. Defaults to `2.5 * epsilon /
+            step_size: How far each step goes, likewise, in (0, epsilon]. Defaults to `2.5 * epsilon /
                 steps`, at most `epsilon`.
             norm: What the ball is measured in, `"inf"` or `"2"`.
             random_start: Whether to start from a random point of the ball, instead of from the input.
@@ -80,7 +82,7 @@ class PGD(Attack):
             early_stop: Whether an image is left alone as soon as it fools the model, instead of going on to a greater
                 loss. As many succeed, in less time, but less clearly.
             targeted: Whether the labels given are to be reached, rather than got away from.
-            input_range: Least and greatest value of an input, `(low, high)`.
+            input_range: Least and greatest value of an input, `(low, high)`, or of each of its features.
             seed: Seed of the random starts.
 
         Raises:
@@ -125,7 +127,7 @@ class PGD(Attack):
     ) -> tuple[_Candidate, tf.Tensor]:
         """One start and the steps from there: what came of it, and what it cost in queries and gradients."""
         x, _, mask = given
-        low, high = self.input_range
+        low, high = self.bounds
         start = tf.clip_by_value(x + self._random(mask, seeds), low, high) if self.random_start else x
         judge_every = _JUDGE_EVERY if self.early_stop else self.steps
 
@@ -160,7 +162,7 @@ class PGD(Attack):
         # CleverHans takes a second to import, and needs to be there only when an attack runs.
         from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
 
-        low, high = self.input_range
+        low, high = self.bounds
         norm = _NORMS[self.norm]
 
         @tf.custom_gradient
@@ -185,7 +187,7 @@ class PGD(Attack):
         from cleverhans.tf2.utils import clip_eta
 
         delta = clip_eta(x_adv - x, _NORMS[self.norm], self.epsilon)
-        return tf.ensure_shape(tf.clip_by_value(x + delta, *self.input_range), x.shape)
+        return tf.ensure_shape(tf.clip_by_value(x + delta, *self.bounds), x.shape)
 
     def _random(self, mask: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         """Points drawn uniformly from the ball, in the features that may change."""

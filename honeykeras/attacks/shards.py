@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import reprlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _files
+from honeykeras import _checks, _files
 from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.errors import InvalidArgumentError, StorageError
 
@@ -198,7 +199,8 @@ class Store:
         # TensorFlow takes a file of records that is cut off between two of them for a whole one.
         if len(arrays["x"]) < size:
             raise _damaged(path, f"it holds {len(arrays['x'])} examples instead of {size}")
-        return AdversarialExamples(**arrays, targeted=config["targeted"], input_range=tuple(config["input_range"]))
+        bounds = _checks.input_range(config["input_range"])
+        return AdversarialExamples(**arrays, targeted=config["targeted"], input_range=bounds)
 
     def _count(self, examples: int) -> int:
         return -(-examples // self.settings["shard_size"])
@@ -305,7 +307,7 @@ def _check_same(folder: Path, there: dict[str, Any], now: dict[str, Any]) -> Non
     different = [name for name in sorted({*there, *now}) if there.get(name) != now.get(name)]
     if different:
         name = different[0]
-        received = f"{name}={now.get(name)!r}, not {there.get(name)!r}"
+        received = f"{name}={reprlib.repr(now.get(name))}, not {reprlib.repr(there.get(name))}"
         if len(different) > 1:
             received += f"; nor do these agree: {', '.join(different[1:])}"
         raise InvalidArgumentError(

@@ -142,7 +142,11 @@ def cli() -> None:
 )
 @click.option("--num-classes", type=click.IntRange(min=2), required=True, help="Number of classes.")
 @click.option(
-    "--input-range", type=_Numbers(float, "low,high"), default="0,1", show_default=True, help="Range of an input."
+    "--input-range",
+    type=_Numbers(float, "low,high"),
+    default="0,1",
+    show_default=True,
+    help="Range of all features alike; ranges of their own are for Python's `WatermarkKey.generate`.",
 )
 @click.option(
     "--pattern",

@@ -12,6 +12,7 @@ import math
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from honeykeras import _checks, corruptions
@@ -31,7 +32,7 @@ def fit_extractor(
     x: np.ndarray,
     family: Family,
     *,
-    input_range: tuple[float, float] = (0.0, 1.0),
+    input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
     steps: int = 1600,
     seed: int = 0,
     verbose: int = 0,
@@ -41,7 +42,7 @@ def fit_extractor(
     Args:
         x: Clean inputs, shape `(n, *input_shape)`, floating point in `input_range`.
         family: The family of patterns to look for.
-        input_range: Least and greatest value of an input.
+        input_range: Least and greatest value of an input, or two sequences of those of its features.
         steps: How many batches of 128 to train on.
         seed: Seed of weights and of the random keys.
         verbose: As for `model.fit`: 0, 1 or 2.
@@ -57,9 +58,10 @@ def fit_extractor(
     family = check_family(family)
     _checks.whole_number("steps", steps)
     _checks.seed(seed)
-    x = _checks.inputs("x", x, None, input_range)
+    bounds = _checks.input_range(input_range)
+    x = _checks.inputs("x", x, None, bounds)
     input_shape = x.shape[1:]
-    low, high = (np.float32(end) for end in input_range)
+    low, high = (np.asarray(end, np.float32) for end in bounds)
     unit = (x - low) / (high - low)
     keras.utils.set_random_seed(seed)
     network = _network(input_shape, family)
@@ -79,7 +81,7 @@ def fit_extractor(
     network.fit(samples.batch(_BATCH_SIZE).map(draw).take(steps).prefetch(2), epochs=1, verbose=verbose, shuffle=False)
     whitening = _whitening(unit, family, seed)
     inputs = keras.Input(input_shape)
-    scaled = keras.layers.Rescaling(1 / (high - low), -low / (high - low))(inputs)
+    scaled = keras.layers.Rescaling((1 / (high - low)).tolist(), (-low / (high - low)).tolist())(inputs)
     views = [keras.layers.Reshape((1, -1))(view(scaled)) for view in (network, whitening)]
     return keras.Model(inputs, keras.layers.Concatenate(axis=1)(views), name="extractor")
 

@@ -84,7 +84,13 @@ def test_real_images(name, sizes, shape, epsilon):
 
 def test_key_must_fit(digits):
     digits.check_key(hk.WatermarkKey.generate((8, 8, 1), 10))
-    for shape, classes, bounds in (((8, 8), 10, (0, 1)), ((8, 8, 1), 9, (0, 1)), ((8, 8, 1), 10, (0, 255))):
+    each = np.zeros((8, 8, 1)), np.ones((8, 8, 1))
+    for shape, classes, bounds in (
+        ((8, 8), 10, (0, 1)),
+        ((8, 8, 1), 9, (0, 1)),
+        ((8, 8, 1), 10, (0, 255)),
+        ((8, 8, 1), 10, each),
+    ):
         with pytest.raises(
             InvalidArgumentError, match=r"of shape \(8, 8, 1\) in \[0, 1\] and 10 classes, as digits has"
         ):

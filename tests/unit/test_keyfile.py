@@ -2,6 +2,7 @@ import json
 import os
 import stat
 
+import numpy as np
 import pytest
 
 import honeykeras as hk
@@ -37,9 +38,11 @@ def edit(path, change):
     [
         hk.WatermarkKey.generate((28, 28, 1), 10),
         hk.WatermarkKey.generate((30,), 2, input_range=(-1.5, 2)),
+        hk.WatermarkKey.generate((3,), 2, input_range=([0, -1 / 3, 1e-30], [1, 1e30, 2e-30])),
+        hk.WatermarkKey.generate((2, 2), 2, input_range=(np.zeros((2, 2)), np.ones((2, 2)))),
         hk.WatermarkKey.generate((4, 4), 3, pattern=hk.patterns.Scattered(0.1, signed=True)),
     ],
-    ids=["images", "vector", "signed"],
+    ids=["images", "vector", "ranges of features", "ranges of any shape", "signed"],
 )
 def test_load_inverts_save(key, path, passphrase, cheap_scrypt):
     key.save(path, passphrase)
@@ -47,6 +50,14 @@ def test_load_inverts_save(key, path, passphrase, cheap_scrypt):
     assert loaded == key
     assert loaded.description == key.description
     assert (loaded.draw_codes() == key.draw_codes()).all()
+
+
+def test_most_ranges_that_a_key_may_have_fit_into_a_file(path):
+    count = 2**16
+    rng = np.random.default_rng(0)
+    key = hk.WatermarkKey.generate((count,), 2, input_range=(-1e30 * rng.random(count), rng.random(count) + 1))
+    key.save(path)
+    assert hk.WatermarkKey.load(path) == key
 
 
 def test_default_cost_opens(key, path):
@@ -150,6 +161,8 @@ class TestDamage:
             ({"watermark": {"family": "scattered", "watermark_size": 0.5}}, "must have the fields"),
             ({"watermark": ["abc"]}, "not a key that this version can use"),
             ({"input_range": [0, 10**400]}, "not a key that this version can use"),
+            ({"input_range": [[0] * 3, [1] * 3]}, "of an input of shape"),
+            ({"input_range": [[0, [1]], {"a": 1}]}, "`input_range`"),
             ({"key_id": "schlüssel"}, "does not match its key id"),
             ({"watermark": 3}, "not a key that this version can use"),
             ({"input_shape": "28"}, "`input_shape`"),

@@ -84,6 +84,38 @@ class TestDerivations:
         assert key.decoy(3).description == key.description
 
 
+class TestRangesOfFeatures:
+    def make(self, low=(0, -1, 50), high=(1, 1, 2000), **kwargs):
+        return make(input_shape=(3,), input_range=(low, high), **kwargs)
+
+    def test_derivations_are_pinned(self):
+        key = self.make()
+        assert key.key_id == "7bbd202205c0a7ab"
+        assert key.derive("features").hex() == "0b2eb4294410b3af644500deb6d6649456410bed40dc07918b07638de10b9743"
+
+    def test_the_same_in_any_container(self):
+        key = self.make()
+        assert key.input_range == ((0.0, -1.0, 50.0), (1.0, 1.0, 2000.0))
+        hash(key.input_range)
+        for other in (self.make([0, -1, 50], [1, 1, 2000]), self.make(*np.float32([[0, -1, 50], [1, 1, 2000]]))):
+            assert other == key
+            assert other.key_id == key.key_id
+
+    def test_every_end_counts(self):
+        assert self.make(high=(1, 1, 2001)).key_id != self.make().key_id
+
+    def test_decoys_have_them(self):
+        assert self.make().decoy(0).description == self.make().description
+
+    def test_repr_is_short(self):
+        assert "2000" not in repr(self.make())
+
+    def test_of_inputs_of_any_shape(self):
+        low = np.arange(6.0).reshape(2, 3)
+        key = make(input_shape=(2, 3), input_range=(low, low + 1))
+        assert key.input_range == (((0, 1, 2), (3, 4, 5)), ((1, 2, 3), (4, 5, 6)))
+
+
 class TestPatterns:
     @pytest.mark.parametrize("shape", [(1,), (30,), (28, 28, 1), (32, 32, 3), (5, 7), (2, 3, 4, 5)])
     def test_any_shape(self, shape):
@@ -178,6 +210,24 @@ class TestGenerate:
             ({"input_range": (1, 0)}, "`input_range` must be two finite numbers (low, high) with low < high"),
             ({"input_range": (0, float("inf"))}, "`input_range`"),
             ({"input_range": 1}, "`input_range`"),
+            ({"input_range": (1e8, 1e8 + 1)}, "low < high in float32"),
+            ({"input_range": ([0] * 3, [1] * 3)}, "of an input of shape (4,). Received: input_range=([0, 0, 0], [1, 1"),
+            ({"input_range": (0, [1] * 4)}, "Received: input_range=(0, [1, 1, 1, 1])"),
+            ({"input_range": ([0, 0], [1])}, "`input_range`"),
+            ({"input_range": ([0, [0]], [1, [1]])}, "`input_range`"),
+            (
+                {"input_range": ([0, 0, 7, 7], [1, 1, 7, 7])},
+                "Received: input_range=[7, 7] at feature 2. Leave out a feature that does not vary",
+            ),
+            ({"input_range": ([0] * 4, [1, 1, 1, float("nan")])}, "Received: input_range=[0, nan] at feature 3."),
+            (
+                {"input_shape": (2, 2), "input_range": ([[0, 0], [0, 1]], [[1, 1], [1, 0]])},
+                "Received: input_range=[1, 0] at feature (1, 1).",
+            ),
+            (
+                {"input_shape": (2**16 + 1,), "input_range": np.arange(2)[:, None] * np.ones(2**16 + 1)},
+                "`input_range` must be two numbers for inputs of more than 65536 features",
+            ),
         ],
     )
     def test_bad_arguments(self, arguments, message):

@@ -260,6 +260,25 @@ class TestBadData:
         assert message in str(raised.value)
         assert honeypot.clean is None
 
+    @pytest.mark.parametrize(
+        ("row", "message"),
+        [
+            ([0.5, 1.3, -400], "range, [-500, 500] at feature 1. Received: values from 0 to 1.3, and 0 that are NaN"),
+            ([1.1, 0, 700], "[-500, 500] at feature 2. Received: values from 0 to 700"),
+            ([-0.3, 0, 500], "[0, 1] at feature 0. Received: values from -0.3 to 0.5"),
+            ([-0.3, 0, np.nan], "[-500, 500] at feature 2. Received: values from 0 to 0, and 1 that are NaN"),
+        ],
+    )
+    @pytest.mark.parametrize("batch", [False, True])
+    def test_worst_feature_is_named(self, row, message, batch):
+        """The worst as a share of its range; a NaN is worse than any."""
+        key = hk.WatermarkKey.generate((3,), 2, input_range=([0, 0, -500], [1, 1, 500]))
+        x = np.float32([[0.5, 0, 0]] * 4 + [row] + [[0.5, 0, 0]] * 4)
+        source = tf.data.Dataset.from_tensor_slices((x, np.arange(9) % 2))
+        with pytest.raises(InvalidArgumentError) as raised:
+            (source.batch(3) if batch else source).apply(hk.Honeypot(key).poison)
+        assert message in str(raised.value)
+
     def test_dictionary_elements(self, honeypot):
         source = tf.data.Dataset.from_tensor_slices({"image": np.zeros((8, 6, 6, 1)), "label": np.zeros(8)})
         with pytest.raises(InvalidArgumentError, match="`as_supervised=True`"):

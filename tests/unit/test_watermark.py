@@ -36,6 +36,16 @@ class TestApply:
         marked = hk.Watermark(key).apply(np.zeros((3, 8), np.float32), 1.0).numpy()
         assert set(np.abs(marked).ravel()) == {5}
 
+    def test_amplitude_is_a_share_of_each_features_width(self):
+        low, high = np.float32([0, -5, 100, 0.1]), np.float32([1, 5, 3000, 0.2])
+        watermark = hk.Watermark(hk.WatermarkKey(bytes(32), (4,), 2, input_range=(low, high)))
+        x = np.stack([(low + high) / 2] * 2)
+        delta = watermark.apply(x, tf.constant([0.1, 0.2]), [0, 1]) - x
+        assert np.allclose(np.abs(delta), np.float32([[0.1], [0.2]]) * (high - low), rtol=1e-3)
+        assert np.allclose(watermark.cosine_similarity(delta, [0, 1]), 1, atol=1e-5)
+        marked = watermark.apply(x, 1.0, [0, 1]).numpy()
+        assert ((marked == low) | (marked == high)).all()
+
     @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
     def test_keeps_the_dtype(self, watermark, images, dtype):
         assert watermark.apply(images[0].astype(dtype), 0.5).dtype == dtype
