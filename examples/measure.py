@@ -56,6 +56,7 @@ def measure(dataset: str, recipe: str, seed: int, samples: int, epochs: int | No
         "dataset": dataset,
         "seed": seed,
         "recipe": honeypot.recipe.get_config(),
+        "planted": honeypot.planted.get_config(),
         "epochs": epochs,
         "samples": samples,
         "attacks": {attack.name: attack.get_config() for attack in judged},

@@ -100,7 +100,7 @@ def corrupt(
     """
     name = _checks.one_of("name", name, names(x.shape[1:]))
     low, high = (np.asarray(end, np.float32) for end in input_range)
-    apply = tf.function({**_FOR_ALL, **_FOR_IMAGES}[name])
+    apply = tf.function({**_FOR_ALL, **_FOR_IMAGES}[name], autograph=False)
     unit = (np.asarray(x, np.float32) - low) / (high - low)
     parts = [
         apply(unit[start : start + _BATCH_SIZE], tf.constant([seed, start])).numpy()

@@ -56,7 +56,7 @@ class Hardening:
             steps: How many steps there will be in all.
         """
         self._model, self._logits = model, logits
-        self._recipe, self._watermark = honeypot.recipe, honeypot.watermark
+        self._recipe, self._watermark = honeypot.planted, honeypot.watermark
         self._num_classes = honeypot.key.num_classes
         self._seed = tf.constant(honeypot.key.draw_seed("hardening"))
         low, high = (np.asarray(end, np.float32) for end in honeypot.key.input_range)

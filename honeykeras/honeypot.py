@@ -32,6 +32,7 @@ class Honeypot:
         watermark: The watermark that the key draws.
         clean: The data set that was poisoned last, as it was before; None if none was yet.
         num_samples: How many samples that is.
+        planted: The recipe as it is used on that data: what `recipe` has made of how detailed the images are.
     """
 
     def __init__(self, key: WatermarkKey, recipe: str | Recipe = "balanced") -> None:
@@ -56,6 +57,7 @@ class Honeypot:
         self.watermark = Watermark(key)
         self.clean: tf.data.Dataset | None = None
         self.num_samples = 0
+        self.planted = self.recipe
         self._state = poisoning.PlantingState()
 
     def set_epoch(self, epoch: int) -> None:
@@ -97,10 +99,11 @@ class Honeypot:
             InvalidArgumentError: If the elements are not of that form, labels or values are out of range, or
                 the data set is empty or endless.
         """
-        poisoned, self.num_samples = poisoning.poison(
+        poisoned, found = poisoning.poison(
             dataset, self.watermark, self.key.num_classes, self.key.draw_seed("labels"), self._state, self.recipe
         )
-        self.clean = dataset
+        self.clean, self.num_samples = dataset, int(found.counts.sum())
+        self.planted = self.recipe.for_detail(found.detail)
         return poisoned
 
     def __repr__(self) -> str:

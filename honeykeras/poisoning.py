@@ -47,11 +47,12 @@ def poison(
     seed: np.ndarray,
     state: PlantingState,
     recipe: Recipe,
-) -> tuple[tf.data.Dataset, int]:
-    """See `Honeypot.poison`; returns how many samples there are, too."""
+) -> tuple[tf.data.Dataset, survey.Survey]:
+    """See `Honeypot.poison`; returns what a first pass found, too."""
     batched = survey.check_structure(dataset, watermark.input_shape, num_classes)
     chunks = dataset if batched else dataset.batch(_CHUNK)
-    counts = survey.count_classes(chunks, num_classes, watermark.input_range)
+    surveyed = survey.survey(chunks, num_classes, watermark.input_range)
+    counts, recipe = surveyed.counts, recipe.for_detail(surveyed.detail)
     _warn_if_unbalanced(counts, recipe.max_poison_rate)
     starts = _starts(counts)
 
@@ -81,7 +82,7 @@ def poison(
     cardinality = dataset.cardinality()
     if cardinality >= 0:
         poisoned = poisoned.apply(tf.data.experimental.assert_cardinality(cardinality))
-    return poisoned, int(counts.sum())
+    return poisoned, surveyed
 
 
 def quotas(counts: np.ndarray, poison_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

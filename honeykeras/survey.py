@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
@@ -10,6 +12,20 @@ from honeykeras.errors import InvalidArgumentError
 
 # Half-precision rows of smoothed labels sum to one only so nearly.
 _SUM_TOLERANCE = 1e-2
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What a pass over a data set found.
+
+    Attributes:
+        counts: Size of each class, shape `(num_classes,)`, int64.
+        detail: For images, the root mean square of what a pixel is beyond the mean of its 3 by 3 neighbourhood, as a
+            share of the width of the input range; None for inputs of another rank.
+    """
+
+    counts: np.ndarray
+    detail: float | None
 
 
 def check_structure(dataset: tf.data.Dataset, input_shape: tuple[int, ...], num_classes: int) -> bool:
@@ -57,8 +73,8 @@ def check_structure(dataset: tf.data.Dataset, input_shape: tuple[int, ...], num_
     return batched
 
 
-def count_classes(batches: tf.data.Dataset, num_classes: int, input_range: _checks.InputRange) -> np.ndarray:
-    """Reads a batched data set once, to count its classes and check its values.
+def survey(batches: tf.data.Dataset, num_classes: int, input_range: _checks.InputRange) -> Survey:
+    """Reads a batched data set once, to count its classes, check its values, and see how detailed its images are.
 
     Args:
         batches: Elements `(x, y)` or `(x, y, ...)` as `check_structure` allows them.
@@ -66,7 +82,7 @@ def count_classes(batches: tf.data.Dataset, num_classes: int, input_range: _chec
         input_range: Least and greatest value that an input may have, or each of its features.
 
     Returns:
-        Size of each class, shape `(num_classes,)`, int64.
+        What was found.
 
     Raises:
         InvalidArgumentError: If the data set is empty or endless, or holds a label or a value out of range.
@@ -81,6 +97,7 @@ def count_classes(batches: tf.data.Dataset, num_classes: int, input_range: _chec
         "greatest": tf.fill(ranges, tf.constant(-np.inf, tf.float64)),
         "nan": tf.zeros(ranges, tf.int64),
         "malformed": tf.constant(0, tf.int64),
+        "detail": tf.constant(0, tf.float64),
     }
     total = {name: value.numpy() for name, value in found.reduce(nothing, _merge).items()}
     _, *counts, _ = total["counts"]
@@ -99,7 +116,9 @@ def count_classes(batches: tf.data.Dataset, num_classes: int, input_range: _chec
             f"Received: values from {total['least'][worst]:g} to {total['greatest'][worst]:g}, and "
             f"{total['nan'][worst]} that are NaN. Scale the data, or make a key with its `input_range`."
         )
-    return np.array(counts, np.int64)
+    squares = total["detail"] / total["counts"].sum() / np.mean(np.square(np.subtract(input_range[1], input_range[0])))
+    images = batches.element_spec[0].shape.rank == 4
+    return Survey(np.array(counts, np.int64), float(np.sqrt(squares)) if images else None)
 
 
 def is_one_hot(y: tf.Tensor) -> bool:
@@ -135,7 +154,18 @@ def _look(x: tf.Tensor, y: tf.Tensor, num_classes: int, ranked: int) -> dict[str
         "greatest": tf.cast(tf.reduce_max(x, axes), tf.float64),
         "nan": tf.math.count_nonzero(tf.math.is_nan(x), axes),
         "malformed": tf.math.count_nonzero(malformed),
+        "detail": _detail(x),
     }
+
+
+def _detail(x: tf.Tensor) -> tf.Tensor:
+    """Sum over a batch of the images' mean squared detail, scalar float64."""
+    if x.shape.rank != 4:
+        return tf.constant(0, tf.float64)
+    # On the CPU, convolutions and poolings of half precision are not there for all layouts.
+    x = tf.cast(x, tf.float32)
+    blurred = tf.nn.avg_pool2d(x, 3, 1, "SAME")
+    return tf.reduce_sum(tf.reduce_mean(tf.square(tf.cast(x - blurred, tf.float64)), [1, 2, 3]))
 
 
 def _merge(total: dict[str, tf.Tensor], part: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -123,6 +123,7 @@ def training_settings(dataset: str, honeypot: hk.Honeypot, epochs: int, seed: in
         "key_id": honeypot.key.key_id,
         "watermark": honeypot.key.description["watermark"],
         "recipe": honeypot.recipe.get_config(),
+        "planted": honeypot.planted.get_config(),
         "epochs": epochs,
     }
 
