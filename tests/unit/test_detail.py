@@ -25,8 +25,8 @@ def chessboard(amplitude, count=7):
 
 class TestSurvey:
     def test_detail_of_a_chessboard(self):
-        # Inside, a pixel is 8/9 of its swing beyond its neighbourhood's mean; on an edge, 6 fields cancel: all of it; in
-        # a corner, 4 cancel.
+        # Inside, a pixel is 8/9 of its swing beyond its neighbourhood's mean; at an edge or in a corner, where 6 and 4
+        # fields cancel, all of it.
         inside, border = 7 * 7, 9 * 9 - 7 * 7
         expected = 0.2 * np.sqrt((inside * (8 / 9) ** 2 + border) / 81)
         assert survey(batches(chessboard(0.2)), 2, (0.0, 1.0)).detail == pytest.approx(expected, rel=1e-5)
@@ -38,10 +38,12 @@ class TestSurvey:
 
     def test_does_not_depend_on_batches(self):
         x = np.random.default_rng(0).random((10, *SHAPE), np.float32)
-        assert survey(batches(x, 3), 2, (0.0, 1.0)).detail == pytest.approx(survey(batches(x, 10), 2, (0.0, 1.0)).detail)
+        small, whole = (survey(batches(x, size), 2, (0.0, 1.0)).detail for size in (3, 10))
+        assert small == pytest.approx(whole)
 
     def test_smooth_images_have_none(self):
-        assert survey(batches(np.full((4, *SHAPE), 0.3, np.float32)), 2, (0.0, 1.0)).detail == pytest.approx(0, abs=1e-6)
+        grey = np.full((4, *SHAPE), 0.3, np.float32)
+        assert survey(batches(grey), 2, (0.0, 1.0)).detail == pytest.approx(0, abs=1e-6)
 
     def test_vectors_have_no_such_thing(self):
         assert survey(batches(np.zeros((4, 5), np.float32)), 2, (0.0, 1.0)).detail is None
