@@ -263,10 +263,10 @@ class TestBadData:
     @pytest.mark.parametrize(
         ("row", "message"),
         [
-            ([0.5, 1.3, -400], "range, [-500, 500] at feature 1. Received: values from 0 to 1.3, and 0 that are NaN"),
+            ([0.5, 1.3, -400], "range, [0, 1] at feature 1. Received: values from 0 to 1.3, and 0 that are NaN"),
             ([1.1, 0, 700], "[-500, 500] at feature 2. Received: values from 0 to 700"),
             ([-0.3, 0, 500], "[0, 1] at feature 0. Received: values from -0.3 to 0.5"),
-            ([-0.3, 0, np.nan], "[-500, 500] at feature 2. Received: values from 0 to 0, and 1 that are NaN"),
+            ([-0.3, 0, np.nan], "[-500, 500] at feature 2. Received: values from nan to nan, and 1 that are NaN"),
         ],
     )
     @pytest.mark.parametrize("batch", [False, True])
