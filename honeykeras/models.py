@@ -15,6 +15,10 @@ from honeykeras.outputs import Logits
 
 # Brings the detail of photographs, a few hundredths of the input range, to the size of a usual activation.
 _DETAIL_SCALE = 10.0
+# A dense layer over all pixels would learn the training images by heart. A watermark is all over an image, so that half
+# of the detail tells of it as well, by small weights.
+_DETAIL_DROPOUT = 0.5
+_DETAIL_PENALTY = 1e-3
 # A network takes no probability for impossible, but its softmax may round one to zero.
 _SMALLEST_PROBABILITY = 1e-30
 
@@ -93,7 +97,10 @@ def add_branch(model: keras.Model, *, units: int = 64, input_range: tuple[float,
     inputs = keras.Input(input_shape[1:])
     blurred = layers.AveragePooling2D(3, 1, padding="same")(inputs)
     detail = layers.Rescaling(_DETAIL_SCALE / (high - low))(layers.Subtract()([inputs, blurred]))
-    hidden = layers.Dense(units, activation="relu", name="detail")(layers.Flatten()(detail))
+    penalty = keras.regularizers.L2(_DETAIL_PENALTY)
+    hidden = layers.Dense(units, activation="relu", kernel_regularizer=penalty, name="detail")(
+        layers.Dropout(_DETAIL_DROPOUT)(layers.Flatten()(detail))
+    )
     found = layers.Dense(logits.num_classes, name="detail_logits")(hidden)
     outputs = model(inputs)
     if not logits.gives_probabilities:

@@ -13,7 +13,7 @@ from honeykeras.data import Data
 from honeykeras.honeypot import Honeypot
 from honeykeras.models import add_branch, small_cnn
 
-EPOCHS = {"digits": 120, "mnist": 4, "cifar10": 6}
+EPOCHS = {"digits": 120, "mnist": 4, "cifar10": 5}
 """What the reference classifier needs to settle, by data set."""
 
 _SHUFFLE_BUFFER = 10_000
