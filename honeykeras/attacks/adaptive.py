@@ -19,8 +19,8 @@ from honeykeras.attacks.pgd import PGD
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.outputs import Logits
 
-# Where the range of inputs cuts a perturbation off, it is no longer orthogonal to what was avoided. Taking turns
-# between the two comes close to both.
+# Where the range of inputs or the attack's ball cuts a perturbation off, it is no longer orthogonal to what was
+# avoided. Taking turns comes close to both.
 _TURNS = 5
 # Directions nearly in the span of others, as a share of the greatest singular value, would be noise.
 _RANK_TOLERANCE = 1e-3
@@ -44,7 +44,7 @@ def avoiding(attack: Attack, directions: np.ndarray) -> Attack:
             f"`attack` must be one of {sorted(kind.__name__ for kind in _AVOIDING)} to keep off directions. "
             f"Received: {attack}."
         )
-    return _AVOIDING[type(attack)](_Complement(directions, attack.bounds), **attack.get_config())
+    return _AVOIDING[type(attack)](_Complement(directions), **attack.get_config())
 
 
 class Guarded(keras.Model):
@@ -85,13 +85,12 @@ class Guarded(keras.Model):
 class _Complement:
     """What is orthogonal to directions."""
 
-    def __init__(self, directions: np.ndarray, bounds: tuple[float, float]) -> None:
+    def __init__(self, directions: np.ndarray) -> None:
         flat = np.asarray(directions, np.float64).reshape(len(directions), -1)
         norms = np.linalg.norm(flat, axis=1, keepdims=True)
         # Of one length each, so that a faint one is avoided as much as a strong one.
         _, strengths, basis = np.linalg.svd(flat[norms[:, 0] > 0] / norms[norms[:, 0] > 0], full_matrices=False)
         self._basis = basis[strengths > _RANK_TOLERANCE * strengths.max(initial=0)].astype(np.float32)
-        self._bounds = bounds
 
     def of(self, vectors: tf.Tensor) -> tf.Tensor:
         """Takes the directions out of vectors, shape `(batch, *input_shape)`."""
@@ -99,10 +98,10 @@ class _Complement:
         part = tf.matmul(tf.matmul(flat, self._basis, transpose_b=True), self._basis)
         return tf.reshape(flat - part, tf.shape(vectors))
 
-    def from_(self, x: tf.Tensor, x_adv: tf.Tensor) -> tf.Tensor:
-        """Takes the directions out of perturbations `x_adv - x`, and stays in the range of inputs."""
+    def around(self, x: tf.Tensor, x_adv: tf.Tensor, limit: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        """Takes the directions out of perturbations `x_adv - x`, and stays where `limit` takes inputs to."""
         for _ in range(_TURNS):
-            x_adv = tf.clip_by_value(x + self.of(x_adv - x), *self._bounds)
+            x_adv = limit(x + self.of(x_adv - x))
         return tf.ensure_shape(x_adv, x.shape)
 
     def of_gradient(self, logits: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -124,7 +123,7 @@ class _AvoidingPGD(PGD):
         self, logits: Callable[[tf.Tensor], tf.Tensor], x_adv: tf.Tensor, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor
     ) -> tf.Tensor:
         moved = super()._step(self._complement.of_gradient(logits), x_adv, x, y, mask)
-        return self._into_ball(x, self._complement.from_(x, moved))
+        return self._complement.around(x, moved, lambda z: self._into_ball(x, z))
 
 
 class _AvoidingCarliniWagner(CarliniWagner):
@@ -133,7 +132,8 @@ class _AvoidingCarliniWagner(CarliniWagner):
         self._complement = complement
 
     def _to_candidate(self, modifier: tf.Tensor, given: Given) -> tf.Tensor:
-        return self._complement.from_(given.start, super()._to_candidate(modifier, given))
+        candidate = super()._to_candidate(modifier, given)
+        return self._complement.around(given.start, candidate, lambda z: tf.clip_by_value(z, *self.bounds))
 
 
 _AVOIDING: dict[type[Attack], type[Any]] = {PGD: _AvoidingPGD, CarliniWagner: _AvoidingCarliniWagner}

@@ -25,10 +25,11 @@ def from_perturbations(model: keras.Model, examples: AdversarialExamples) -> np.
     Returns:
         Shape `(num_classes, *input_shape)`, float32; zero for a class to which nothing was led.
     """
-    led_to = predict_labels(model, examples.successful) if examples.success.any() else np.empty(0, np.int64)
-    directions = _unit(examples.delta)
-    estimates = [directions[led_to == target].sum(axis=0) for target in range(_num_classes(model))]
-    return _unit(np.stack(estimates))
+    # Of all, as there may be no successful ones, and no model takes an empty batch.
+    led_to = predict_labels(model, examples.x_adv)
+    directions = _unit(examples.x_adv - examples.x)
+    classes = range(int(model.output_shape[-1]))
+    return _unit(np.stack([directions[examples.success & (led_to == target)].sum(axis=0) for target in classes]))
 
 
 def from_gradients(model: keras.Model, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
@@ -67,7 +68,3 @@ def from_gradients(model: keras.Model, x: np.ndarray, y: np.ndarray | None = Non
 def _unit(vectors: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(vectors.reshape(len(vectors), -1), axis=1)
     return vectors / np.maximum(norms, 1e-12).reshape(-1, *[1] * (vectors.ndim - 1)).astype(np.float32)
-
-
-def _num_classes(model: keras.Model) -> int:
-    return int(model.output_shape[-1])

@@ -122,7 +122,7 @@ def _attackers(
         }
         for name, known in directions.items():
             attackers[name] = functools.partial(run, avoiding(attack, known))
-        guesses = watermark.project(estimates["gradients"]).numpy()
+        guesses = watermark.project(estimates["gradients"])
         codes = {"evades_guessing_key": guesses, "evades_knowing_key": watermark.codes(np.arange(key.num_classes))}
         for name, known in codes.items():
             attackers[name] = functools.partial(run, attack, _guarded(arena, key, np.asarray(known)))
