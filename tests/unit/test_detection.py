@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
 import honeykeras as hk
 from honeykeras.detection import (
@@ -249,6 +250,26 @@ class TestKeyScores:
             hk.Detector(other).fit(model, extractor=extractor)
         with pytest.raises(InvalidArgumentError, match="`steps` must be a whole number"):
             fit_extractor(clean, blocks.pattern, steps=0)
+
+
+@pytest.mark.parametrize("max_fpr", [0.01, 0.05])
+def test_rate_on_untouched_clean_images_over_ten_seeds(digits, classifier, max_fpr):
+    """Split-conformal: of `m` further images, beta-binomially many are flagged (Vovk 2012, section 2)."""
+    key = hk.WatermarkKey(bytes(range(32)), digits.input_shape, digits.num_classes)
+    extractor = fit_extractor(digits.train.x, key.pattern, steps=30)
+    detector = hk.Detector(key).fit(classifier, extractor=extractor)
+    x = np.concatenate([digits.detector.x, digits.calibration.x, digits.test.x])
+    n, m = 500, len(x) - 500
+    above = n + 1 - np.ceil(round((n + 1) * (1 - max_fpr), 9))
+    expected = stats.betabinom(m, above, n + 1 - above)
+    counts = []
+    for seed in range(10):
+        order = np.random.default_rng(seed).permutation(len(x))
+        counts.append(detector.calibrate(x[order[:n]], max_fpr).flag(x[order[n:]]).sum())
+    assert expected.ppf(5e-4) <= min(counts)
+    assert max(counts) <= expected.ppf(1 - 5e-4)
+    # Orders are independent, so that the counts are, too.
+    assert abs(np.mean(counts) - expected.mean()) < 2.6 * expected.std() / np.sqrt(10)
 
 
 def outputs(x):
