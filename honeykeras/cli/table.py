@@ -50,10 +50,11 @@ def _figures(evaluation: Evaluation) -> Table:
     table.add_row("all detected (TPR)", *overall)
     table.add_row("clean flagged (FPR)", *(_share(arm.false_positives) for arm in arms))
     table.add_row("balanced accuracy", *(_balanced(arm) for arm in arms))
-    table.add_section()
+    if detection.corruptions:
+        table.add_section()
+        table.add_row("clean, but with", "flagged", "accuracy")
     for name, corruption in detection.corruptions.items():
-        still_right = f"accuracy {corruption.accuracy.value:.0%}"
-        table.add_row(f"{_words(name)}, flagged", _share(corruption.flagged), still_right)
+        table.add_row(f"  {_words(name)}", _share(corruption.flagged), _share(corruption.accuracy))
     return table
 
 
