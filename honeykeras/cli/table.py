@@ -59,24 +59,23 @@ def _figures(evaluation: Evaluation) -> Table:
 
 
 def _recovered(security: Security) -> Table:
-    title = "What attackers recover of the key: cosine, with 95 % intervals over classes"
+    title = "What attackers recover of the key: cosines, 95 % intervals over classes"
     table = _table(title, "read off", "honeypot", "wrong key", "no honeypot")
     for source, found in security.recovery.items():
         estimates = (found.cosine_similarity, found.wrong_key, found.no_honeypot)
-        table.add_row(
-            source, *(f"{each.value:.2f} ({each.interval[0]:.2f}-{each.interval[1]:.2f})" for each in estimates)
-        )
+        table.add_row(source, *map(_cosine, estimates))
     return table
 
 
 def _adaptive(security: Security) -> Table:
-    title = "Attackers who know of the honeypot, in percent"
-    table = _table(title, "", "fooled", "detected (TPR)", "wrong key", "no honeypot", "undetected")
+    title = "Attackers who know of the honeypot, in percent (missed: of all attacked)"
+    table = _table(title, "", "fools", "detected\n(TPR)", "wrong\nkey", "plain\nmodel", "missed")
     for attack, attackers in security.attackers.items():
         table.add_section()
+        table.add_row(attack)
         for name, found in attackers.items():
             table.add_row(
-                f"{attack} {_words(name)}",
+                f" {_words(name)}",
                 f"{found.rates.attack_success.value * 100:.0f}",
                 _share(found.rates.true_positives),
                 f"{found.wrong_key.value * 100:.1f}",
@@ -87,9 +86,9 @@ def _adaptive(security: Security) -> Table:
 
 
 def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left")
+        table.add_column(heading, justify="right" if place else "left", no_wrap=True)
     return table
 
 

@@ -118,7 +118,7 @@ class TestQuickstart:
         (output / "report.json").write_text("old")
         assert run(["quickstart", "--recipe", "paper", "--output", str(output), *QUICK, "--overwrite"]) == 0
         assert sorted(os.listdir(output)) == sorted(QUICKSTART)
-        assert json.loads((output / "report.json").read_text())["schema_version"] == 2
+        assert json.loads((output / "report.json").read_text())["schema_version"] == hk.report.SCHEMA_VERSION
         printed = capsys.readouterr().out
         for words in (
             "1/5  Loading digits",
@@ -283,13 +283,20 @@ class TestSteps:
             "--verbose",
             "0",
         ]
-        assert run(["evaluate", *models, *arguments]) == 0
+        assert run(["evaluate", *models, *arguments, "--steps", "10", "--security"]) == 0
+        report = json.loads((tmp_path / "report.json").read_text())
+        jsonschema.validate(report, hk.report.schema())
+        assert set(report["security"]["recovery"]) == {"gradients", "weights", "pgd"}
+        assert "evades_knowing_key" in report["security"]["attackers"]["pgd"]
+        printed = capsys.readouterr().out
+        assert " avoids perturbations of other " in printed, "a line is broken on a terminal of the usual width"
         assert run(["evaluate", *models, *arguments, "--detector", "full", "--overwrite"]) == 0
         report = json.loads((tmp_path / "report.json").read_text())
         jsonschema.validate(report, hk.report.schema())
         assert report["settings"]["attacks"]["pgd"]["epsilon"] == 0.3
         assert (report["detection"]["detector"], report["detection"]["key_specific"]) == ("full", False)
         assert report["detection"]["max_fpr"] == 0.01
+        assert report["security"] is None
         assert "no honeypot" in capsys.readouterr().out
 
     def test_evaluate_with_several_attacks(self, trained, key_path, tmp_path):

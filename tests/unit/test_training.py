@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,15 @@ def test_two_models_that_differ_in_the_honeypot_alone(digits):
     weights = trained.model.get_weights()
     assert all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights, again.model.get_weights(), strict=True))
     assert not all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights, trained.baseline.get_weights(), strict=True))
+
+
+def test_branch_where_the_data_needs_one(digits):
+    honeypot = hk.Honeypot(hk.WatermarkKey.generate((8, 8, 1), 10, pattern=hk.patterns.Scattered()), "paper")
+    data = dataclasses.replace(digits, needs_branch=True)
+    trained = hk.training.train(data, honeypot, epochs=2)
+    assert all(model.get_layer("detail_logits") for model in (trained.model, trained.baseline))
+    # Nothing is left of the learning rate, which falls along a cosine.
+    assert float(trained.model.optimizer.learning_rate) == pytest.approx(0, abs=1e-6)
 
 
 def test_key_must_fit_the_data(digits):
