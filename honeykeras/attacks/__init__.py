@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from honeykeras.attacks import adaptive
 from honeykeras.attacks.base import Attack
 from honeykeras.attacks.carlini_wagner import CarliniWagner
 from honeykeras.attacks.craft import craft
@@ -27,6 +28,7 @@ __all__ = [
     "Attack",
     "CarliniWagner",
     "Shards",
+    "adaptive",
     "craft",
     "feature_description",
     "get",

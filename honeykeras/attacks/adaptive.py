@@ -75,7 +75,8 @@ class Guarded(keras.Model):
         super().__init__(name="guarded")
         self._logits = Logits(model, input_shape)
         self._statistics, self._threshold, self._weight = statistics, threshold, weight
-        self._attacked = model
+        # Keras tracks it, so that an attack that was compiled sees whether the weights are still the same.
+        self._model = model
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         excess = tf.nn.relu(tf.cast(self._statistics(x), tf.float32) - self._threshold)

@@ -113,7 +113,7 @@ def _attackers(
 
     half = np.random.default_rng(seed).random(x.shape) < 0.5
     attackers: _Attackers = {"freezes_half": functools.partial(run, attack, mask=half)}
-    if isinstance(attack, (PGD, CarliniWagner)):
+    if type(attack) in (PGD, CarliniWagner):
         directions = {
             "avoids_perturbations": estimates[attack.name],
             "avoids_perturbations_of_other": others[attack.name],
