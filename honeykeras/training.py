@@ -22,39 +22,50 @@ _LEARNING_RATE = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """Two classifiers that differ in the honeypot alone.
+    """Two classifiers that differ in the honeypot alone, and perhaps a third.
 
     Attributes:
         model: Trained with the honeypot.
         baseline: Trained as long on the same data, from the same weights, without it.
         history: The honeypot's training, epoch by epoch, by metric.
         baseline_history: The baseline's training, likewise.
+        yardstick: Trained like the baseline, from other weights and in another order; None if that was not asked for.
     """
 
     model: keras.Model
     baseline: keras.Model
     history: dict[str, list[float]]
     baseline_history: dict[str, list[float]]
+    yardstick: keras.Model | None = None
 
 
 def train(
-    data: Data, honeypot: Honeypot, *, epochs: int, batch_size: int = 128, seed: int = 0, verbose: int = 0
+    data: Data,
+    honeypot: Honeypot,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    yardstick: bool = False,
+    seed: int = 0,
+    verbose: int = 0,
 ) -> Trained:
     """Trains the reference classifier twice: with a honeypot, and without as the control.
 
-    Where the data set's images need one, the classifier has a branch (`models.add_branch`), in both trainings. The
+    Where the data set's images need one, the classifier has a branch (`models.add_branch`), in all trainings. The
     learning rate falls to zero along a cosine.
 
     Args:
         data: The data set; its training part is trained on, some of its detector part is probed.
         honeypot: What to plant.
-        epochs: How many epochs, each of the two.
+        epochs: How many epochs, each of them.
         batch_size: How many images a step.
+        yardstick: Whether to train a third, without a honeypot as well but from another seed. How far two such models
+            are apart is what `evaluate(..., yardstick=...)` measures the honeypot by.
         seed: Seed of weights and shuffling.
         verbose: As for `model.fit`: 0, 1 or 2.
 
     Returns:
-        The two models and how their training went.
+        The models and how their training went.
 
     Raises:
         InvalidArgumentError: If an argument breaks a rule, or the honeypot's key does not fit the data.
@@ -65,7 +76,7 @@ def train(
     data.check_key(honeypot.key)
     callback = HoneyCallback(honeypot, probe=(data.detector.x, data.detector.y))
 
-    def fit(poison: bool) -> tuple[keras.Model, dict[str, list[float]]]:
+    def fit(poison: bool, seed: int = seed) -> tuple[keras.Model, dict[str, list[float]]]:
         # Before the data set is made, too: how it shuffles depends on it.
         keras.utils.set_random_seed(seed)
         batches = data.train.dataset().shuffle(_SHUFFLE_BUFFER, seed=seed).batch(batch_size)
@@ -79,7 +90,8 @@ def train(
 
     baseline, baseline_history = fit(poison=False)
     model, history = fit(poison=True)
-    return Trained(model, baseline, history, baseline_history)
+    further, _ = fit(poison=False, seed=(seed + 1) % 2**32) if yardstick else (None, None)
+    return Trained(model, baseline, history, baseline_history, further)
 
 
 def _classifier(data: Data, steps: int) -> keras.Model:

@@ -198,6 +198,11 @@ def keygen(
 @_recipe
 @click.option("--epochs", type=_COUNT, default=5, show_default=True, help="Epochs, with the honeypot and without.")
 @click.option("--batch-size", type=_COUNT, default=128, show_default=True, help="Images a step.")
+@click.option(
+    "--yardstick",
+    is_flag=True,
+    help="Also train a third without a honeypot, from another seed, for `evaluate --yardstick`.",
+)
 @click.option("--output", type=_PATH, required=True, help="Folder to make. One that is there already is refused.")
 @_seed
 @_overwrite
@@ -211,6 +216,7 @@ def train(
     amplitude: float | None,
     epochs: int,
     batch_size: int,
+    yardstick: bool,
     output: Path,
     seed: int,
     overwrite: bool,
@@ -219,7 +225,7 @@ def train(
     """Train a classifier with a honeypot, and without.
 
     The classifier is the reference one, a small convolutional net; the one without a honeypot is the control.
-    Writes model.keras, baseline.keras and training.json into the output folder.
+    Writes model.keras, baseline.keras and training.json into the output folder, and yardstick.keras if asked to.
     """
     load_tensorflow()
     import honeykeras as hk
@@ -232,12 +238,15 @@ def train(
     data = hk.data.load(dataset, seed=seed)
     data.check_key(key)
     honeypot = hk.Honeypot(key, recipe_data)
-    trained = hk.training.train(data, honeypot, epochs=epochs, batch_size=batch_size, seed=seed, verbose=verbose)
+    trained = hk.training.train(
+        data, honeypot, epochs=epochs, batch_size=batch_size, yardstick=yardstick, seed=seed, verbose=verbose
+    )
     with staged(output, overwrite=overwrite, holds=steps.TRAINED) as folder:
         folder.mkdir()
         settings = {**steps.training_settings(dataset, honeypot, epochs, seed), "batch_size": batch_size}
         steps.save_trained(folder, trained, settings)
-    click.echo(f"Wrote model.keras, baseline.keras and training.json to {output}.")
+        written = [name for name in steps.TRAINED if (folder / name).exists()]
+    click.echo(f"Wrote {', '.join(written)} to {output}.")
 
 
 @_command(
@@ -340,6 +349,13 @@ def attack(
     help="Also let attackers who know of the honeypot recover its key and evade its detector. Takes several times as "
     "long.",
 )
+@click.option(
+    "--yardstick",
+    "yardstick_path",
+    type=_PATH,
+    help="A further model without a honeypot, as `train --yardstick` makes it: also judge whether an attacker notices "
+    "the honeypot.",
+)
 @click.option("--output", type=_PATH, required=True, help="The report to write, JSON.")
 @_seed
 @_overwrite
@@ -355,6 +371,7 @@ def evaluate(
     max_fpr: float,
     samples: int,
     security: bool,
+    yardstick_path: Path | None,
     output: Path,
     seed: int,
     overwrite: bool,
@@ -376,8 +393,11 @@ def evaluate(
     key = hk.WatermarkKey.load(key_path, _read_passphrase(passphrase_file))
     if model_path.resolve() == baseline_path.resolve():
         raise InvalidArgumentError(f"The baseline must be another model. Received: {model_path} for both.")
+    if yardstick_path and yardstick_path.resolve() in (model_path.resolve(), baseline_path.resolve()):
+        raise InvalidArgumentError(f"The yardstick must be a third model. Received: {yardstick_path} for two.")
     provenance = quickstart.check_provenance(model_path, dataset, key, seed)
     model, baseline = hk.models.load(model_path), hk.models.load(baseline_path)
+    yardstick = hk.models.load(yardstick_path) if yardstick_path else None
     data = hk.data.load(dataset, seed=seed)
     attacks = _get_attacks(attack_names, settings, data, seed)
     evaluation = judge(
@@ -390,6 +410,7 @@ def evaluate(
         max_fpr=max_fpr,
         samples=samples,
         security=security,
+        yardstick=yardstick,
         seed=seed,
         verbose=verbose,
     )

@@ -20,8 +20,8 @@ from honeykeras.export import save
 from honeykeras.recipes import Recipe
 
 # What each command leaves in its folder.
-TRAINED = ("model.keras", "baseline.keras", "training.json")
-QUICKSTART = (*TRAINED, "watermark.key", "report.json", "serving")
+TRAINED = ("model.keras", "baseline.keras", "yardstick.keras", "training.json")
+QUICKSTART = ("model.keras", "baseline.keras", "training.json", "watermark.key", "report.json", "serving")
 
 
 def run(
@@ -80,9 +80,11 @@ def run(
 
 
 def save_trained(folder: Path, trained: training.Trained, settings: Mapping[str, Any]) -> None:
-    """Writes both models into a folder, and how they were trained."""
+    """Writes the models into a folder, and how they were trained."""
     models.save(trained.model, folder / "model.keras")
     models.save(trained.baseline, folder / "baseline.keras")
+    if trained.yardstick:
+        models.save(trained.yardstick, folder / "yardstick.keras")
     histories = {"history": trained.history, "baseline_history": trained.baseline_history}
     report.write(folder / "training.json", {"settings": settings, **histories})
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from honeykeras.evaluation import DetectionRates, Estimate, Evaluation, Proportion, Security
+from honeykeras.evaluation import (
+    DetectionRates,
+    Estimate,
+    Evaluation,
+    Indistinguishability,
+    Proportion,
+    Security,
+    TwoSampleTest,
+)
 
 
 def show(evaluation: Evaluation, console: Console | None = None) -> None:
@@ -20,6 +30,8 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
     if evaluation.security:
         console.print(_recovered(evaluation.security))
         console.print(_adaptive(evaluation.security))
+    if evaluation.indistinguishability:
+        console.print(_noticed(evaluation.indistinguishability))
     console.print(conclusion(evaluation), highlight=False)
 
 
@@ -83,6 +95,22 @@ def _adaptive(security: Security) -> Table:
                 f"{found.undetected.value * 100:.0f}",
             )
     return table
+
+
+def _noticed(found: Mapping[str, Mapping[str, Indistinguishability]]) -> Table:
+    title = "Whether an attacker notices the honeypot: told from a plain model"
+    table = _table(title, "", "queries", "honeypot\nright, in %", "p", "other plain\nright, in %", "p")
+    for attack, views in found.items():
+        for looked_at, judged in views.items():
+            table.add_section()
+            table.add_row(f"{attack}: {looked_at}")
+            for honeypot, yardstick in zip(judged.honeypot.tests, judged.yardstick.tests, strict=False):
+                table.add_row("", str(honeypot.n), *_told(honeypot), *_told(yardstick))
+    return table
+
+
+def _told(test: TwoSampleTest) -> tuple[str, str]:
+    return _share(test.classifier_accuracy), f"{test.p_value:.3f}"
 
 
 def _table(title: str, *headings: str) -> Table:

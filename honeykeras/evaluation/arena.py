@@ -46,6 +46,14 @@ def correctly_classified(model: keras.Model, split: Split, samples: int) -> Spli
     return Split(x[right], y[right])
 
 
+def attack_correct(
+    model: keras.Model, attack: Attack, split: Split, samples: int, verbose: int = 0
+) -> AdversarialExamples:
+    """Attacks images that a model gets right, at most so many, and quantises what comes of them."""
+    right = correctly_classified(model, split, samples)
+    return attack.generate(model, right.x, right.y, verbose=verbose).quantize(model)
+
+
 @dataclasses.dataclass(frozen=True)
 class DetectorMaker:
     """Makes detectors of one kind.
@@ -108,8 +116,7 @@ class Arena:
 
     def attack(self, attack: Attack, split: Split) -> AdversarialExamples:
         """Attacks images that the model gets right, and quantises what comes of them."""
-        right = correctly_classified(self.model, split, self.samples)
-        return attack.generate(self.model, right.x, right.y, verbose=self._verbose).quantize(self.model)
+        return attack_correct(self.model, attack, split, self.samples, self._verbose)
 
     def detect(self, key: WatermarkKey, examples: Mapping[str, AdversarialExamples] | None = None) -> DetectionRates:
         """Judges a detector for `key` on `test`, or on other examples sent to this model."""

@@ -14,7 +14,8 @@ from honeykeras.detection import KINDS, Detector, KeyScoreDetector, PaperDetecto
 from honeykeras.detection.calibration import check_sample_size
 from honeykeras.detection.extractor import check_family
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.evaluation.arena import Arena, DetectorMaker
+from honeykeras.evaluation.arena import Arena, DetectorMaker, correctly_classified
+from honeykeras.evaluation.presence import judge_presence
 from honeykeras.evaluation.results import (
     AttackDetection,
     Detection,
@@ -43,6 +44,7 @@ def evaluate(
     max_fpr: float = 0.01,
     samples: int = 500,
     security: bool = False,
+    yardstick: keras.Model | None = None,
     seed: int = 0,
     verbose: int = 0,
 ) -> Evaluation:
@@ -70,7 +72,10 @@ def evaluate(
         samples: How many images of a part each attack is run on, at most.
         security: Whether to also let attackers who know of the honeypot try to recover the key and to get past the
             detector; see `evaluation.Security`. It takes several times as long.
-        seed: Seed of the extractor's training, of the corruptions, and of attackers who know of the honeypot.
+        yardstick: A further classifier like `baseline`, from another seed. With it, whether attackers can tell the
+            honeypot from a model without one is judged, too; see `evaluation.Indistinguishability`.
+        seed: Seed of the extractor's training, of the corruptions, of attackers who know of the honeypot, and of
+            two-sample tests.
         verbose: 1 shows progress bars, 0 nothing.
 
     Returns:
@@ -101,6 +106,9 @@ def evaluate(
         raise InvalidArgumentError(
             f"`security` can be assessed with the detector {Detector.name!r} only. Received: {kind.name!r}."
         )
+    if yardstick is not None:
+        # That it fits the data is told now, and not after all else.
+        correctly_classified(yardstick, data.test, 1)
     make = DetectorMaker(kind, extractor, max_fpr)
     honey = Arena(model, data, attack_by_name, samples, make, verbose)
     plain = Arena(baseline, data, attack_by_name, samples, make, verbose)
@@ -125,6 +133,7 @@ def evaluate(
             corruptions=honey.judge_corruptions(key, seed),
         ),
         security=assess(honey, plain, key, attacks, seed=seed) if security else None,
+        indistinguishability=judge_presence(honey, plain, yardstick, attacks, seed=seed) if yardstick else None,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from honeykeras.evaluation.indistinguishability import Discrepancies, TwoSampleTest
 from honeykeras.evaluation.statistics import Estimate, Proportion, balanced_accuracy, prediction_interval
 
 
@@ -192,6 +193,32 @@ class Security:
 
 
 @dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Whether two models can be told apart by what an attack makes of them.
+
+    Attributes:
+        discrepancies: How far apart sub-samples are, within either and across.
+        tests: Two-sample tests, one for each number of queries.
+    """
+
+    discrepancies: Discrepancies
+    tests: tuple[TwoSampleTest, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Indistinguishability:
+    """Whether a model with a honeypot can be told from one without.
+
+    Attributes:
+        honeypot: The model with the honeypot (first) and the model without (second).
+        yardstick: Control: a further model without, from another seed (first), and the same second.
+    """
+
+    honeypot: Comparison
+    yardstick: Comparison
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """All that `evaluate` finds.
 
@@ -201,6 +228,8 @@ class Evaluation:
         reconstruction: How much of the watermark attacks draw, by attack.
         detection: How well attacks are detected.
         security: What attackers who know of the honeypot reach; None if that was not asked for.
+        indistinguishability: Whether attackers notice that there is one: by attack, and by whether they look at
+            `"images"` or `"perturbations"`; None if there was no model to be the yardstick.
     """
 
     key_id: str
@@ -208,3 +237,4 @@ class Evaluation:
     reconstruction: Mapping[str, Reconstruction]
     detection: Detection
     security: Security | None = None
+    indistinguishability: Mapping[str, Mapping[str, Indistinguishability]] | None = None

@@ -11,19 +11,26 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from honeykeras._files import PathLike, write_atomic
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.evaluation import (
     AttackDetection,
+    Comparison,
     Detection,
     DetectionRates,
     Evaluation,
+    Indistinguishability,
     Reconstruction,
     Recovery,
     Security,
 )
 
 SCHEMA_VERSION = 3
+
+# Of distributions over sub-samples, those are told.
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 _PACKAGES = ("honeykeras", "tensorflow", "keras", "numpy", "scikit-learn", "cleverhans")
 
@@ -83,6 +90,7 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
             "exceeds_controls": detection.exceeds_controls,
         },
         "security": _security(evaluation.security) if evaluation.security else None,
+        "indistinguishability": _presence(evaluation.indistinguishability),
     }
     return _plain(document)
 
@@ -166,6 +174,39 @@ def _security(security: Security) -> dict[str, Any]:
             }
             for attack, attackers in security.attackers.items()
         },
+    }
+
+
+def _presence(found: Mapping[str, Mapping[str, Indistinguishability]] | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        attack: {
+            looked_at: {"honeypot": _comparison(judged.honeypot), "yardstick": _comparison(judged.yardstick)}
+            for looked_at, judged in views.items()
+        }
+        for attack, views in found.items()
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    discrepancies = comparison.discrepancies
+    return {
+        "bandwidth": discrepancies.bandwidth,
+        "squared_mmd_quantiles": {
+            name: np.quantile(getattr(discrepancies, name), _QUANTILES).tolist()
+            for name in ("within_first", "within_second", "across")
+        },
+        "tests": [
+            {
+                "n": test.n,
+                "squared_mmd": test.squared_mmd,
+                "p_value": test.p_value,
+                "classifier_accuracy": test.classifier_accuracy.value,
+                "classifier_accuracy_interval": test.classifier_accuracy.interval,
+            }
+            for test in comparison.tests
+        ],
     }
 
 

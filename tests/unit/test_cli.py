@@ -297,7 +297,25 @@ class TestSteps:
         assert (report["detection"]["detector"], report["detection"]["key_specific"]) == ("full", False)
         assert report["detection"]["max_fpr"] == 0.01
         assert report["security"] is None
+        assert report["indistinguishability"] is None
         assert "no honeypot" in capsys.readouterr().out
+
+    def test_yardstick(self, key_path, tmp_path, capsys):
+        """What `train --yardstick` writes is what `evaluate --yardstick` reads."""
+        out = tmp_path / "three"
+        given = ["--key", str(key_path), "--verbose", "0"]
+        assert run(["train", *given, "--epochs", "8", "--yardstick", "--output", str(out)]) == 0
+        assert "Wrote model.keras, baseline.keras, yardstick.keras, training.json" in capsys.readouterr().out
+        models = [part for name in ("model", "baseline", "yardstick") for part in (f"--{name}", out / f"{name}.keras")]
+        arguments = [*given, "--samples", "150", "--steps", "10", "--output", tmp_path / "report.json"]
+        assert run(["evaluate", *map(str, [*models, *arguments])]) == 0
+        report = json.loads((tmp_path / "report.json").read_text())
+        jsonschema.validate(report, hk.report.schema())
+        judged = report["indistinguishability"]["pgd"]["images"]
+        assert [test["n"] for test in judged["yardstick"]["tests"]] == [50, 100]
+        assert "pgd: perturbations " in capsys.readouterr().out
+        models[-1] = out / "baseline.keras"
+        assert "must be a third model" in fails(capsys, ["evaluate", *models, *arguments, "--overwrite"])
 
     def test_evaluate_with_several_attacks(self, trained, key_path, tmp_path):
         models = ["--model", trained / "model.keras", "--baseline", trained / "baseline.keras", "--key", key_path]

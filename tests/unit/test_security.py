@@ -10,7 +10,8 @@ import pytest
 import honeykeras as hk
 from honeykeras.attacks import JSMA, PGD, CarliniWagner, quantize
 from honeykeras.data import Data, Split
-from honeykeras.errors import InvalidArgumentError
+from honeykeras.errors import InvalidArgumentError, ModelError
+from honeykeras.evaluation.arena import Arena, DetectorMaker
 from honeykeras.evaluation.recovery import from_gradients, from_perturbations
 
 SHAPE = (10, 10, 1)
@@ -176,3 +177,75 @@ def test_bad_input(data, changes, message):
     arguments = {"security": True, "baseline": linear(OTHERS), "attacks": ATTACKS[:1], "extractor": extractor()}
     with pytest.raises(InvalidArgumentError, match=message):
         hk.evaluate(linear(PATTERNS), KEY, data, max_fpr=0.05, **{**arguments, **changes})
+
+
+def many():
+    """Enough test images for two halves."""
+    return Data("made", 3, 0.2, *(split(count, seed) for seed, count in enumerate((10, 60, 400, 420))))
+
+
+@pytest.fixture(scope="module")
+def noticed():
+    return hk.evaluate(
+        linear(PATTERNS),
+        KEY,
+        many(),
+        baseline=linear(OTHERS),
+        # The second changes too little to ever succeed.
+        attacks=[PGD(0.2, steps=5), JSMA(theta=0.001, gamma=0.02)],
+        extractor=extractor(),
+        max_fpr=0.05,
+        samples=200,
+        yardstick=linear(OTHERS),
+    )
+
+
+class TestPresence:
+    """Whether the honeypot can be noticed, and a model like the plain one cannot."""
+
+    def test_perturbations_give_a_honeypot_away_that_is_all_they_show(self, noticed):
+        judged = noticed.indistinguishability["pgd"]["perturbations"]
+        assert [test.n for test in judged.honeypot.tests] == [50, 100, 200]
+        assert judged.honeypot.tests[-1].p_value < 0.01
+        assert judged.honeypot.tests[-1].classifier_accuracy.interval[0] > 0.9
+        discrepancies = judged.honeypot.discrepancies
+        assert np.quantile(discrepancies.across, 0.05) > np.quantile(discrepancies.within_first, 0.95)
+
+    @pytest.mark.parametrize("looked_at", ["images", "perturbations"])
+    def test_an_equal_model_is_not_told_apart(self, noticed, looked_at):
+        last = noticed.indistinguishability["pgd"][looked_at].yardstick.tests[-1]
+        low, high = last.classifier_accuracy.interval
+        assert low < 0.5 < high
+        assert last.p_value > 0.01
+
+    def test_an_attack_that_hardly_succeeds_is_left_out(self, noticed):
+        assert set(noticed.indistinguishability) == {"pgd"}
+
+    def test_is_in_the_report_as_the_schema_says(self, noticed):
+        document = hk.report.make(noticed, {})
+        jsonschema.validate(document, hk.report.schema())
+        across = document["indistinguishability"]["pgd"]["images"]["honeypot"]["squared_mmd_quantiles"]["across"]
+        assert across == sorted(across)
+
+    def test_models_are_attacked_on_images_of_their_own(self, monkeypatch):
+        """No image is in both samples that a test compares."""
+        from honeykeras.evaluation import presence
+
+        compared = []
+        monkeypatch.setattr(presence, "_compare", lambda first, second, seed: compared.append((first, second)))
+        nothing = PGD(0.2, steps=1, step_size=1e-9, random_start=False)
+        arena = Arena(linear(PATTERNS), many(), {}, 500, DetectorMaker(hk.Detector, extractor(), 0.05), 0)
+        monkeypatch.setattr(presence, "_samples", lambda examples: {"images": examples.x})
+        presence.judge_presence(arena, arena, linear(OTHERS), [nothing], seed=0)
+        assert len(compared) == 2
+        for first, second in compared:
+            assert min(len(first), len(second)) > 200
+            assert not {image.tobytes() for image in first} & {image.tobytes() for image in second}
+
+    def test_a_yardstick_for_other_data_is_refused_before_anything_is_attacked(self, data):
+        other = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+        with pytest.raises(ModelError):
+            hk.evaluate(
+                linear(PATTERNS), KEY, data, baseline=linear(OTHERS), attacks=ATTACKS, extractor=extractor(),
+                max_fpr=0.05, yardstick=other,
+            )  # fmt: skip

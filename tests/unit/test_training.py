@@ -19,6 +19,16 @@ def test_two_models_that_differ_in_the_honeypot_alone(digits):
     assert not all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights, trained.baseline.get_weights(), strict=True))
 
 
+def test_yardstick_is_a_model_without_a_honeypot_from_another_seed(digits):
+    key = hk.WatermarkKey.generate((8, 8, 1), 10, pattern=hk.patterns.Scattered())
+    trained = hk.training.train(digits, hk.Honeypot(key, "paper"), epochs=2, yardstick=True, seed=3)
+    following = hk.training.train(digits, hk.Honeypot(key, "paper"), epochs=2, seed=4)
+    assert following.yardstick is None
+    weights = trained.yardstick.get_weights()
+    assert all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights, following.baseline.get_weights(), strict=True))
+    assert not all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights, trained.baseline.get_weights(), strict=True))
+
+
 def test_branch_where_the_data_needs_one(digits):
     honeypot = hk.Honeypot(hk.WatermarkKey.generate((8, 8, 1), 10, pattern=hk.patterns.Scattered()), "paper")
     data = dataclasses.replace(digits, needs_branch=True)
