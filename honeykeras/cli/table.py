@@ -104,7 +104,7 @@ def _noticed(found: Mapping[str, Mapping[str, Indistinguishability]]) -> Table:
         for looked_at, judged in views.items():
             table.add_section()
             table.add_row(f"{attack}: {looked_at}")
-            for honeypot, yardstick in zip(judged.honeypot.tests, judged.yardstick.tests, strict=False):
+            for honeypot, yardstick in zip(judged.honeypot.tests, judged.yardstick.tests, strict=True):
                 table.add_row("", str(honeypot.n), *_told(honeypot), *_told(yardstick))
     return table
 

@@ -46,11 +46,13 @@ def judge_presence(
         with_honeypot = _samples(honey.attack(attack, ours))
         without = _samples(plain.attack(attack, theirs))
         further = _samples(attack_correct(yardstick, attack, ours, honey.samples))
-        if min(len(sample["images"]) for sample in (with_honeypot, without, further)) >= 2 * _SUBSAMPLE:
+        fewest = min(len(sample["images"]) for sample in (with_honeypot, without, further))
+        if fewest >= 2 * _SUBSAMPLE:
+            budgets = [budget for budget in _BUDGETS if budget <= fewest]
             found[attack.name] = {
                 looked_at: Indistinguishability(
-                    honeypot=_compare(with_honeypot[looked_at], without[looked_at], seed),
-                    yardstick=_compare(further[looked_at], without[looked_at], seed),
+                    honeypot=_compare(with_honeypot[looked_at], without[looked_at], budgets, seed),
+                    yardstick=_compare(further[looked_at], without[looked_at], budgets, seed),
                 )
                 for looked_at in without
             }
@@ -61,8 +63,7 @@ def _samples(examples: AdversarialExamples) -> dict[str, np.ndarray]:
     return {"images": examples.successful, "perturbations": examples.delta}
 
 
-def _compare(first: np.ndarray, second: np.ndarray, seed: int) -> Comparison:
-    budgets = [budget for budget in _BUDGETS if budget <= min(len(first), len(second))]
+def _compare(first: np.ndarray, second: np.ndarray, budgets: Sequence[int], seed: int) -> Comparison:
     return Comparison(
         compare(first, second, size=_SUBSAMPLE, seed=seed), two_sample_tests(first, second, budgets, seed=seed)
     )

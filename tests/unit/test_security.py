@@ -232,7 +232,7 @@ class TestPresence:
         from honeykeras.evaluation import presence
 
         compared = []
-        monkeypatch.setattr(presence, "_compare", lambda first, second, seed: compared.append((first, second)))
+        monkeypatch.setattr(presence, "_compare", lambda first, second, *_: compared.append((first, second)))
         nothing = PGD(0.2, steps=1, step_size=1e-9, random_start=False)
         arena = Arena(linear(PATTERNS), many(), {}, 500, DetectorMaker(hk.Detector, extractor(), 0.05), 0)
         monkeypatch.setattr(presence, "_samples", lambda examples: {"images": examples.x})
