@@ -14,7 +14,7 @@ from honeykeras.detection import KINDS, Detector, KeyScoreDetector, PaperDetecto
 from honeykeras.detection.calibration import check_sample_size
 from honeykeras.detection.extractor import check_family
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.evaluation.arena import Arena, DetectorMaker, correctly_classified
+from honeykeras.evaluation.arena import Arena, DetectorMaker
 from honeykeras.evaluation.presence import judge_presence
 from honeykeras.evaluation.results import (
     AttackDetection,
@@ -108,7 +108,7 @@ def evaluate(
         )
     if yardstick is not None:
         # That it fits the data is told now, and not after all else.
-        correctly_classified(yardstick, data.test, 1)
+        predict_labels(yardstick, data.test.x[:1])
     make = DetectorMaker(kind, extractor, max_fpr)
     honey = Arena(model, data, attack_by_name, samples, make, verbose)
     plain = Arena(baseline, data, attack_by_name, samples, make, verbose)
