@@ -114,7 +114,8 @@ _attack_settings = _options(
 _detector = click.option(
     "--detector",
     help="key (needs no attacks to learn from), logistic (learns on the same scores), full (whatever helps; no "
-    "evidence of the key) or paper. Defaults to key, or to paper for a key of the paper's pattern.",
+    "evidence of the key), paper or trapdoor (Shan et al.). Defaults to key, or to paper for a key of the paper's "
+    "pattern.",
 )
 _max_fpr = click.option(
     "--max-fpr", type=_RATE, default=0.01, show_default=True, help="False positive rate to calibrate to."
@@ -341,6 +342,12 @@ def attack(
 )
 @_attack_settings
 @_detector
+@click.option(
+    "--baseline-detector",
+    "baseline_detectors",
+    multiple=True,
+    help="A further kind of detector to judge on the same images, such as trapdoor or full; repeatable.",
+)
 @_max_fpr
 @_samples
 @click.option(
@@ -368,6 +375,7 @@ def evaluate(
     dataset: str,
     attack_names: tuple[str, ...],
     detector: str | None,
+    baseline_detectors: tuple[str, ...],
     max_fpr: float,
     samples: int,
     security: bool,
@@ -407,6 +415,7 @@ def evaluate(
         baseline=baseline,
         attacks=attacks,
         detector=detector,
+        baseline_detectors=baseline_detectors,
         max_fpr=max_fpr,
         samples=samples,
         security=security,

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from honeykeras.evaluation import (
+    BaselineDetection,
     DetectionRates,
     Estimate,
     Evaluation,
@@ -27,6 +28,8 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
     """
     console = console or Console()
     console.print(_figures(evaluation))
+    if evaluation.baselines:
+        console.print(_others(evaluation.baselines))
     if evaluation.security:
         console.print(_recovered(evaluation.security))
         console.print(_adaptive(evaluation.security))
@@ -67,6 +70,18 @@ def _figures(evaluation: Evaluation) -> Table:
         table.add_row("clean, but with", "flagged", "accuracy")
     for name, corruption in detection.corruptions.items():
         table.add_row(f"  {_words(name)}", _share(corruption.flagged), _share(corruption.accuracy))
+    return table
+
+
+def _others(baselines: Mapping[str, BaselineDetection]) -> Table:
+    table = _table("Other detectors on the same images, in percent", "", "honeypot", "wrong key", "no honeypot")
+    for name, found in baselines.items():
+        arms = (found.rates, found.wrong_key, found.no_honeypot)
+        table.add_section()
+        table.add_row(name)
+        for attack in found.rates.attacks:
+            table.add_row(f"  {attack}: TPR", *(_share(arm.attacks[attack].true_positives) for arm in arms))
+        table.add_row("  clean flagged", *(_share(arm.false_positives) for arm in arms))
     return table
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,15 +14,19 @@ import numpy as np
 from honeykeras import _checks, corruptions
 from honeykeras.attacks import AdversarialExamples, Attack, quantize
 from honeykeras.data import Data, Split
-from honeykeras.detection import CalibratedDetector, KeyScoreDetector
+from honeykeras.detection import CalibratedDetector, KeyScoreDetector, TrapdoorDetector
 from honeykeras.errors import ModelError
-from honeykeras.evaluation.results import AttackDetection, Corruption, DetectionRates
+from honeykeras.evaluation.results import AttackDetection, Corruption, DetectionRates, Example
+from honeykeras.evaluation.roc import detection_rates
 from honeykeras.evaluation.statistics import Proportion
 from honeykeras.keys import WatermarkKey
 from honeykeras.outputs import predict_labels
 
 # Clean test images that each corruption is judged on, at most.
 _MOST_CORRUPTED = 2000
+
+# Examples of each attack that a report shows, at most.
+_MOST_EXAMPLES = 4
 
 
 def correctly_classified(model: keras.Model, split: Split, samples: int) -> Split:
@@ -79,6 +85,8 @@ class DetectorMaker:
             arguments["adversarial"] = np.concatenate([example.successful for example in examples])
         if issubclass(self.kind, KeyScoreDetector):
             arguments["extractor"] = self.extractor
+        if issubclass(self.kind, TrapdoorDetector):
+            arguments["clean"] = data.detector.x
         return self.kind(key).fit(model, **arguments).calibrate(data.calibration.x, self.max_fpr)
 
 
@@ -104,30 +112,52 @@ class Arena:
     ) -> None:
         """Attacks a model."""
         self.model, self.data, self.samples = model, data, samples
-        self._make_detector, self._verbose = make_detector, verbose
-        self._detectors: dict[str, CalibratedDetector | None] = {}
+        self._attacks, self._make_detector, self._verbose = attacks, make_detector, verbose
+        self._detectors: dict[tuple[str, str], CalibratedDetector | None] = {}
         self.clean_accuracy = Proportion.of(predict_labels(model, data.test.x) == data.test.y)
-        self._fit = (
-            [self.attack(attack, data.detector) for attack in attacks.values()]
-            if make_detector.kind.needs_adversarial
-            else []
-        )
         self.test = {name: self.attack(attack, data.test) for name, attack in attacks.items()}
+
+    @functools.cached_property
+    def _fit(self) -> list[AdversarialExamples]:
+        """What detectors that learn from attacks learn from."""
+        return [self.attack(attack, self.data.detector) for attack in self._attacks.values()]
 
     def attack(self, attack: Attack, split: Split) -> AdversarialExamples:
         """Attacks images that the model gets right, and quantises what comes of them."""
         return attack_correct(self.model, attack, split, self.samples, self._verbose)
 
-    def detect(self, key: WatermarkKey, examples: Mapping[str, AdversarialExamples] | None = None) -> DetectionRates:
-        """Judges a detector for `key` on `test`, or on other examples sent to this model."""
+    def detect(
+        self,
+        key: WatermarkKey,
+        examples: Mapping[str, AdversarialExamples] | None = None,
+        *,
+        make: DetectorMaker | None = None,
+    ) -> DetectionRates:
+        """Judges a detector for `key`, perhaps of another kind, on `test` or on other examples sent to this model."""
         examples = (
             self.test if examples is None else {name: made.quantize(self.model) for name, made in examples.items()}
         )
-        detector = self.detector(key)
-        nothing = Proportion(0, 0)
-        return DetectionRates(
-            false_positives=Proportion.of(detector.flag(self.data.test.x)) if detector else nothing,
-            attacks={name: self.caught(key, made) for name, made in examples.items()},
+        detector = self.detector(key, make)
+        scores = {name: np.full(len(made), np.nan) for name, made in examples.items()}
+        if detector is None:
+            return detection_rates(np.empty(0), scores, math.inf)
+        for name, made in examples.items():
+            if made.success.any():
+                scores[name][made.success] = detector.score(made.successful)
+        return detection_rates(detector.score(self.data.test.x), scores, detector.threshold)
+
+    def examples(self, key: WatermarkKey, name: str) -> tuple[Example, ...]:
+        """A few successes of an attack, of different classes, and what a detector for `key` makes of them."""
+        made, detector = self.test[name], self.detector(key)
+        if detector is None or made.x.ndim != 4 or made.x.shape[-1] not in (1, 3) or not made.success.any():
+            return ()
+        succeeded = np.flatnonzero(made.success)
+        _, first = np.unique(made.y[succeeded], return_index=True)
+        chosen = succeeded[np.sort(first)[:_MOST_EXAMPLES]]
+        x, x_adv = made.x[chosen], made.x_adv[chosen]
+        judged = zip(made.y[chosen], predict_labels(self.model, x_adv), detector.flag(x_adv), x, x_adv, strict=True)
+        return tuple(
+            Example(int(label), int(predicted), bool(flagged), *images) for label, predicted, flagged, *images in judged
         )
 
     def caught(self, key: WatermarkKey, examples: AdversarialExamples) -> AttackDetection:
@@ -149,13 +179,17 @@ class Arena:
             found[name] = Corruption(_flagged(detector, corrupted), Proportion.of(right))
         return found
 
-    def detector(self, key: WatermarkKey) -> CalibratedDetector | None:
+    def detector(self, key: WatermarkKey, make: DetectorMaker | None = None) -> CalibratedDetector | None:
         """The detector for `key`; None if it has to learn from attacks, and none ever succeeds."""
-        if self._make_detector.kind.needs_adversarial and not any(made.success.any() for made in self._fit):
+        make = make or self._make_detector
+        # Attacking takes long, so it is done for those alone that learn from it.
+        learned_from = self._fit if make.kind.needs_adversarial else []
+        if make.kind.needs_adversarial and not any(made.success.any() for made in learned_from):
             return None
-        if key.key_id not in self._detectors:
-            self._detectors[key.key_id] = self._make_detector(key, self.model, self._fit, self.data)
-        return self._detectors[key.key_id]
+        name = make.kind.name, key.key_id
+        if name not in self._detectors:
+            self._detectors[name] = make(key, self.model, learned_from, self.data)
+        return self._detectors[name]
 
 
 def _flagged(detector: CalibratedDetector, x: np.ndarray) -> Proportion:

@@ -17,15 +17,15 @@ from honeykeras.errors import InvalidArgumentError
 from honeykeras.evaluation.arena import Arena, DetectorMaker
 from honeykeras.evaluation.presence import judge_presence
 from honeykeras.evaluation.results import (
-    AttackDetection,
+    BaselineDetection,
     Detection,
-    DetectionRates,
     Evaluation,
     Reconstruction,
     Viability,
 )
+from honeykeras.evaluation.roc import mean_rates
 from honeykeras.evaluation.security import assess
-from honeykeras.evaluation.statistics import Proportion, mean
+from honeykeras.evaluation.statistics import mean
 from honeykeras.keys import WatermarkKey
 from honeykeras.outputs import predict_labels
 from honeykeras.patterns import Scattered
@@ -41,6 +41,7 @@ def evaluate(
     attacks: Sequence[Attack],
     detector: str | None = None,
     extractor: keras.Model | None = None,
+    baseline_detectors: Sequence[str] = (),
     max_fpr: float = 0.01,
     samples: int = 500,
     security: bool = False,
@@ -68,6 +69,7 @@ def evaluate(
             paper's family.
         extractor: An extractor for images like these, if there is one already. Otherwise, where the kind of detector
             needs one, it is trained on the clean images of `data.train`.
+        baseline_detectors: Further kinds of detectors to judge on the same images, beside the same controls.
         max_fpr: The false positive rate that thresholds are calibrated to, in (0, 1).
         samples: How many images of a part each attack is run on, at most.
         security: Whether to also let attackers who know of the honeypot try to recover the key and to get past the
@@ -99,7 +101,13 @@ def evaluate(
     _checks.flag("security", security)
     check_sample_size(len(data.calibration), max_fpr)
     kind = KINDS[_checks.one_of("detector", detector or _default_kind(key), KINDS)]
-    if issubclass(kind, KeyScoreDetector):
+    others = [KINDS[_checks.one_of("baseline_detectors", name, KINDS)] for name in baseline_detectors]
+    if len({kind, *others}) != 1 + len(others):
+        raise InvalidArgumentError(
+            f"`baseline_detectors` must hold no kind twice, nor that of `detector`, {kind.name!r}. "
+            f"Received: {list(baseline_detectors)}."
+        )
+    if any(issubclass(each, KeyScoreDetector) for each in (kind, *others)):
         check_family(key.pattern)
         extractor = extractor or fit_extractor(data.train.x, key.pattern, seed=seed, verbose=verbose)
     if security and kind is not Detector:
@@ -126,12 +134,14 @@ def evaluate(
             key_specific=kind.key_specific,
             max_fpr=max_fpr,
             rates=honey.detect(key),
-            wrong_key=_average(wrong_keys),
+            wrong_key=mean_rates(wrong_keys),
             wrong_keys=wrong_keys,
             no_honeypot=plain.detect(key),
             transfer=honey.detect(key, plain.test),
             corruptions=honey.judge_corruptions(key, seed),
         ),
+        examples={name: honey.examples(key, name) for name in attack_by_name},
+        baselines={each.name: _baseline(honey, plain, key, DetectorMaker(each, extractor, max_fpr)) for each in others},
         security=assess(honey, plain, key, attacks, seed=seed) if security else None,
         indistinguishability=judge_presence(honey, plain, yardstick, attacks, seed=seed) if yardstick else None,
     )
@@ -139,6 +149,15 @@ def evaluate(
 
 def _default_kind(key: WatermarkKey) -> str:
     return PaperDetector.name if isinstance(key.pattern, Scattered) else Detector.name
+
+
+def _baseline(honey: Arena, plain: Arena, key: WatermarkKey, make: DetectorMaker) -> BaselineDetection:
+    return BaselineDetection(
+        key_specific=make.kind.key_specific,
+        rates=honey.detect(key, make=make),
+        wrong_key=mean_rates([honey.detect(decoy, make=make) for decoy in key.control_decoys()]),
+        no_honeypot=plain.detect(key, make=make),
+    )
 
 
 def _reconstruction(
@@ -158,19 +177,4 @@ def _reconstruction(
     wrong = np.mean([cosines(decoy, honey) for decoy in decoys], axis=0)
     return Reconstruction(
         mean(cosines(key, honey)), mean(wrong), mean(cosines(key, plain)), int(honey[1].success.sum())
-    )
-
-
-def _average(rates: Sequence[DetectionRates]) -> DetectionRates:
-    """The mean of rates over the same samples; the sample size stays that of one."""
-
-    def average(proportions: Sequence[Proportion]) -> Proportion:
-        return Proportion(float(np.mean([proportion.count for proportion in proportions])), proportions[0].n)
-
-    return DetectionRates(
-        false_positives=average([rate.false_positives for rate in rates]),
-        attacks={
-            name: AttackDetection(average([rate.attacks[name].true_positives for rate in rates]), attack.attack_success)
-            for name, attack in rates[0].attacks.items()
-        },
     )

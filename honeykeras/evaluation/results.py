@@ -55,27 +55,36 @@ class AttackDetection:
 
 
 @dataclasses.dataclass(frozen=True)
+class Roc:
+    """What a detector would do with other thresholds.
+
+    Attributes:
+        auc: Area under the curve, in [0, 1].
+        true_positive_rates: At each of `roc.FALSE_POSITIVE_RATES` of the clean test images.
+        at: Flagged, of the successful adversarial images, at each of `roc.OPERATING_POINTS`.
+    """
+
+    auc: float
+    true_positive_rates: tuple[float, ...]
+    at: Mapping[float, Proportion]
+
+
+@dataclasses.dataclass(frozen=True)
 class DetectionRates:
     """All attacks under one detector.
 
     Attributes:
         false_positives: Flagged, of the clean test images.
+        true_positives: Flagged, of the successful adversarial images of all attacks together. Attacks start from the
+            same images, so that the sample size is an effective one; see `statistics.pooled`.
         attacks: By attack.
+        roc: By attack, and `"overall"`.
     """
 
     false_positives: Proportion
+    true_positives: Proportion
     attacks: Mapping[str, AttackDetection]
-
-    @property
-    def true_positives(self) -> Proportion:
-        """Flagged, of the successful adversarial images of all attacks together.
-
-        Attacks start from the same images, so that their results are no independent samples: the interval is that
-        of as many as the most successful attack gives.
-        """
-        rates = [attack.true_positives for attack in self.attacks.values()]
-        n = max(rate.n for rate in rates)
-        return Proportion(sum(rate.count for rate in rates) * n / max(sum(rate.n for rate in rates), 1), n)
+    roc: Mapping[str, Roc]
 
     @property
     def balanced_accuracy(self) -> Estimate:
@@ -141,6 +150,24 @@ class Detection:
         _, predicted = self.wrong_key_prediction
         highest = max(rates.true_positives.value for rates in self.wrong_keys)
         return low > plain and low > predicted and low > highest
+
+
+@dataclasses.dataclass(frozen=True)
+class BaselineDetection:
+    """Another kind of detector, on the same images.
+
+    Attributes:
+        key_specific: Whether that kind claims to find the key, rather than whatever helps.
+        rates: With the key, on the model with the honeypot.
+        wrong_key: Control: the same for keys that were not planted, on average.
+        no_honeypot: Control: the same on the model without a honeypot. Of a kind that needs no key, it is what can be
+            had without any honeypot.
+    """
+
+    key_specific: bool
+    rates: DetectionRates
+    wrong_key: DetectionRates
+    no_honeypot: DetectionRates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,6 +246,25 @@ class Indistinguishability:
 
 
 @dataclasses.dataclass(frozen=True)
+class Example:
+    """One image, and what an attack made of it on the model with the honeypot.
+
+    Attributes:
+        label: The image's class.
+        predicted: What the model takes the adversarial image for.
+        flagged: Whether the detector with the key flags it.
+        x: The image, shape `(height, width, channels)`, float32 in [0, 1].
+        x_adv: The adversarial image, likewise.
+    """
+
+    label: int
+    predicted: int
+    flagged: bool
+    x: np.ndarray = dataclasses.field(compare=False, repr=False)
+    x_adv: np.ndarray = dataclasses.field(compare=False, repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """All that `evaluate` finds.
 
@@ -227,6 +273,8 @@ class Evaluation:
         viability: What the honeypot costs.
         reconstruction: How much of the watermark attacks draw, by attack.
         detection: How well attacks are detected.
+        examples: A few successful adversarial images, by attack; of inputs that are no images, none.
+        baselines: How well other kinds of detectors do, by name.
         security: What attackers who know of the honeypot reach; None if that was not asked for.
         indistinguishability: Whether attackers notice that there is one: by attack, and by whether they look at
             `"images"` or `"perturbations"`; None if there was no model to be the yardstick.
@@ -236,5 +284,7 @@ class Evaluation:
     viability: Viability
     reconstruction: Mapping[str, Reconstruction]
     detection: Detection
+    examples: Mapping[str, tuple[Example, ...]]
+    baselines: Mapping[str, BaselineDetection] = dataclasses.field(default_factory=dict)
     security: Security | None = None
     indistinguishability: Mapping[str, Mapping[str, Indistinguishability]] | None = None

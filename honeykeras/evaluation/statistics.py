@@ -42,6 +42,32 @@ class Proportion:
         return float(interval.low), float(interval.high)
 
 
+def pooled(hits: np.ndarray, members: np.ndarray) -> Proportion:
+    """The share of hits in several samples that come from the same images.
+
+    What happens to one image in several samples is no independent evidence. The sample size is therefore the effective
+    one (Kish 1965, Survey Sampling; Korn and Graubard 1998 for intervals): that of independent results whose share
+    varies as much as this one's does from image to image, by which a bootstrap over images would go as well. Unlike
+    that, it tells an interval where all or none are hits.
+
+    Args:
+        hits: Bool, shape `(samples, images)`; false where an image is not in a sample.
+        members: Whether an image is in a sample, bool, shape `(samples, images)`.
+    """
+    total = int(members.sum())
+    if not total:
+        return Proportion(0, 0)
+    share = hits.sum() / total
+    residuals = (hits - share * members).sum(axis=0)
+    images = int(members.any(axis=0).sum())
+    variance = np.sum(residuals**2) / total**2 * images / max(images - 1, 1)
+    # Never fewer than one sample alone has, nor more than all.
+    least = int(members.sum(axis=1).max())
+    effective = share * (1 - share) / variance if variance else least
+    n = int(np.clip(effective, least, total))
+    return Proportion(float(share * n), n)
+
+
 @dataclasses.dataclass(frozen=True)
 class Estimate:
     """A figure and its interval at 95 %."""

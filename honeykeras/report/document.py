@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.metadata
 import importlib.resources
 import json
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from honeykeras._files import PathLike, write_atomic
 from honeykeras.errors import InvalidArgumentError
@@ -21,13 +23,16 @@ from honeykeras.evaluation import (
     Detection,
     DetectionRates,
     Evaluation,
+    Example,
     Indistinguishability,
     Reconstruction,
     Recovery,
     Security,
 )
+from honeykeras.evaluation.roc import FALSE_POSITIVE_RATES, OPERATING_POINTS
+from honeykeras.report import published
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # Of distributions over sub-samples, those are told.
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -88,7 +93,17 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
                 },
             },
             "exceeds_controls": detection.exceeds_controls,
+            "published": published.DETECTION,
         },
+        "baselines": {
+            name: {
+                "key_specific": found.key_specific,
+                **_rates(found.rates),
+                "controls": {"wrong_key": _rates(found.wrong_key), "no_honeypot": _rates(found.no_honeypot)},
+            }
+            for name, found in evaluation.baselines.items()
+        },
+        "examples": {name: [_example(each) for each in found] for name, found in evaluation.examples.items()},
         "security": _security(evaluation.security) if evaluation.security else None,
         "indistinguishability": _presence(evaluation.indistinguishability),
     }
@@ -223,7 +238,44 @@ def _rates(rates: DetectionRates) -> dict[str, Any]:
             "balanced_accuracy": rates.balanced_accuracy.value,
             "balanced_accuracy_interval": rates.balanced_accuracy.interval,
         },
+        "roc": {
+            "false_positive_rates": FALSE_POSITIVE_RATES,
+            "true_positive_rates": {name: roc.true_positive_rates for name, roc in rates.roc.items()},
+            "auc": {name: roc.auc for name, roc in rates.roc.items()},
+            "at": {
+                str(rate): {
+                    name: {
+                        "true_positive_rate": roc.at[rate].value,
+                        "interval": roc.at[rate].interval,
+                        "n": roc.at[rate].n,
+                    }
+                    for name, roc in rates.roc.items()
+                }
+                for rate in OPERATING_POINTS
+            },
+        },
     }
+
+
+def _example(example: Example) -> dict[str, Any]:
+    delta = example.x_adv - example.x
+    # As strong as shows all of it: half the range is to either side of grey.
+    amplification = 0.5 / max(float(np.abs(delta).max()), 1e-6)
+    return {
+        "label": example.label,
+        "predicted": example.predicted,
+        "flagged": example.flagged,
+        "clean": _png(example.x),
+        "adversarial": _png(example.x_adv),
+        "difference": _png(0.5 + amplification * delta),
+        "amplification": amplification,
+    }
+
+
+def _png(image: np.ndarray) -> str:
+    """An image with values in [0, 1] as a PNG file, in base64."""
+    levels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return base64.b64encode(tf.io.encode_png(levels).numpy()).decode()
 
 
 def _plain(value: Any) -> Any:

@@ -189,6 +189,7 @@ class TestKeyScores:
             "logistic": True,
             "full": False,
             "paper": False,
+            "trapdoor": False,
         }
 
     def test_scores_of_unrelated_keys_are_standard(self, blocks, clean, extractor, model):

@@ -11,7 +11,7 @@ import honeykeras as hk
 from honeykeras.attacks import PGD, quantize
 from honeykeras.data import Data, Split
 from honeykeras.errors import InvalidArgumentError, ModelError
-from honeykeras.evaluation import AttackDetection, DetectionRates, Proportion, correctly_classified
+from honeykeras.evaluation import correctly_classified
 
 SHAPE = (20, 20, 1)
 KEY = hk.WatermarkKey(bytes(range(32)), SHAPE, 2, pattern=hk.patterns.Scattered(0.05, signed=True))
@@ -125,10 +125,32 @@ class TestCorrectlyClassified:
         assert np.array_equal(right.x, quantize(right.x))
 
 
-def test_attacks_on_the_same_images_are_not_counted_as_more_images():
-    rates = [AttackDetection(Proportion(count, n), Proportion(n, 100)) for count, n in ((80, 100), (20, 60))]
-    together = DetectionRates(Proportion(1, 20), {"pgd": rates[0], "cw": rates[1]}).true_positives
-    assert (together.value, together.n) == (100 / 160, 100)
+def test_other_detectors_stand_beside_their_controls(data):
+    """On a model whose every attack draws the watermark: the detector of one's choice and others, same images."""
+    result = hk.evaluate(
+        linear(PATTERN),
+        KEY,
+        data,
+        baseline=linear(OTHER),
+        attacks=[ATTACK],
+        baseline_detectors=("trapdoor",),
+        max_fpr=0.05,
+        samples=100,
+    )
+    found = result.baselines["trapdoor"]
+    assert set(result.baselines) == {"trapdoor"}
+    for arm in (found.rates, found.wrong_key, found.no_honeypot):
+        assert arm.attacks["pgd"].true_positives.n == 100
+        assert arm.false_positives.value < 0.12
+    assert not found.key_specific
+
+
+def test_examples_are_successes(data, planted):
+    (example,) = planted.examples["pgd"]  # The data has one class.
+    assert (example.label, example.predicted, example.flagged) == (0, 1, True)
+    assert example.x.shape == example.x_adv.shape == SHAPE
+    # The radius, and what rounding to 8 bits adds.
+    assert 0 < np.abs(example.x_adv - example.x).max() <= 0.3 + 0.5 / 255
 
 
 class TestBadInput:
@@ -141,6 +163,8 @@ class TestBadInput:
         [
             ({"attacks": []}, InvalidArgumentError, "at least one attack, and none twice"),
             ({"attacks": [PGD(0.1), PGD(0.2)]}, InvalidArgumentError, "at least one attack, and none twice"),
+            ({"baseline_detectors": ("paper",)}, InvalidArgumentError, "nor that of `detector`, 'paper'"),
+            ({"baseline_detectors": ("no",)}, InvalidArgumentError, "`baseline_detectors` must be one of"),
             ({"samples": 0}, InvalidArgumentError, "must be a whole number of at least 1"),
             ({"max_fpr": 1.2}, InvalidArgumentError, "`max_fpr` must be a number in (0, 1)"),
             ({"max_fpr": 1e-4}, InvalidArgumentError, "on at least 9999 clean inputs. Received: 500"),

@@ -1,27 +1,41 @@
+import base64
 import copy
 import json
 import math
 
 import jsonschema
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from honeykeras import report
 from honeykeras.errors import StorageError
 from honeykeras.evaluation import (
     AttackDetection,
+    BaselineDetection,
     Corruption,
     Detection,
     DetectionRates,
     Estimate,
     Evaluation,
+    Example,
     Proportion,
     Reconstruction,
+    Roc,
     Viability,
 )
+from honeykeras.evaluation.roc import FALSE_POSITIVE_RATES, OPERATING_POINTS
+
+CLEAN = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4, 1)
+ADVERSARIAL = np.clip(CLEAN + np.float32(0.1) * np.where(np.arange(16) % 2, 1, -1).reshape(4, 4, 1), 0, 1)
 
 
 def rates(caught):
-    return DetectionRates(Proportion(5, 100), {"pgd": AttackDetection(Proportion(caught, 40), Proportion(40, 50))})
+    found = Proportion(caught, 40)
+    roc = Roc(0.8, tuple(rate**0.5 for rate in FALSE_POSITIVE_RATES), dict.fromkeys(OPERATING_POINTS, found))
+    return DetectionRates(
+        Proportion(5, 100), found, {"pgd": AttackDetection(found, Proportion(40, 50))}, {"pgd": roc, "overall": roc}
+    )
 
 
 @pytest.fixture
@@ -44,6 +58,8 @@ def evaluation():
             transfer=rates(1),
             corruptions={"blur": Corruption(Proportion(3, 100), Proportion(97, 100))},
         ),
+        examples={"pgd": (Example(3, 8, True, CLEAN, ADVERSARIAL),)},
+        baselines={"trapdoor": BaselineDetection(False, rates(20), rates(4), rates(2))},
     )
 
 
@@ -80,6 +96,28 @@ def test_names_that_others_rely_on(document):
     assert detection["controls"]["corruptions"]["blur"]["accuracy"] == 0.97
     assert (detection["detector"], detection["key_specific"]) == ("key", True)
     assert detection["exceeds_controls"] is True
+    assert detection["roc"]["auc"] == {"pgd": 0.8, "overall": 0.8}
+    assert len(detection["roc"]["true_positive_rates"]["pgd"]) == len(detection["roc"]["false_positive_rates"])
+    assert detection["roc"]["at"]["0.01"]["pgd"] == {"true_positive_rate": 0.9, "interval": attack["interval"], "n": 40}
+    assert detection["published"]["true_positive_rate"] == 0.54
+    trapdoor = document["baselines"]["trapdoor"]
+    assert trapdoor["attacks"]["pgd"]["true_positive_rate"] == 0.5
+    assert trapdoor["controls"]["wrong_key"]["attacks"]["pgd"]["true_positive_rate"] == 0.1
+    assert trapdoor["controls"]["no_honeypot"]["attacks"]["pgd"]["true_positive_rate"] == 0.05
+
+
+def test_examples_are_pictures(document):
+    """The difference is drawn about grey, as strong as the amplification says."""
+    (example,) = document["examples"]["pgd"]
+    clean, adversarial, difference = (
+        tf.io.decode_png(base64.b64decode(example[name])).numpy() / 255
+        for name in ("clean", "adversarial", "difference")
+    )
+    assert np.allclose(clean, CLEAN, atol=1 / 255)
+    assert np.allclose(adversarial, ADVERSARIAL, atol=1 / 255)
+    assert example["amplification"] == pytest.approx(5)
+    assert np.allclose(difference, 0.5 + 5 * (ADVERSARIAL - CLEAN), atol=1 / 255)
+    assert (example["label"], example["predicted"], example["flagged"]) == (3, 8, True)
 
 
 @pytest.mark.parametrize(
