@@ -1,21 +1,25 @@
 """Measures a recipe on a data set, under all three attacks and all controls, and leaves a record.
 
-    python examples/measure.py mnist --output record
-    python examples/measure.py cifar10 --seeds 0 1 2 --security --output record
+    python examples/paper/measure.py mnist --output record
+    python examples/paper/measure.py cifar10 --seeds 0 1 2 --security --presence --output record
 
 Each seed has a key, a split, weights and attacks of its own, and a file `<dataset>-<recipe>-<seed>.json`: the report of
-`honeykeras.report`, with the seconds that each stage took. Seeds whose file is there already are not run again. The
-records in `examples/record` were made so, each on one core of two that were in use, in the seconds that they state.
+`honeykeras.report`, with the seconds that each stage took. What is there already is not done again: models are kept in
+a folder of the same name. The records in `examples/paper/record` were made so, each on one core of two in use,
+in the seconds that they state.
 """
 
 import argparse
 import hashlib
 import json
+import shutil
 import time
 from pathlib import Path
 
 import honeykeras as hk
-from honeykeras import attacks, data, recipes, report, training
+from honeykeras import attacks, data, detection, models, recipes, report, training
+
+_MODELS = ("model", "baseline", "yardstick")
 
 
 def example_key(seed: int, parts: data.Data) -> hk.WatermarkKey:
@@ -40,35 +44,60 @@ def make_attacks(names: list[str], parts: data.Data, seed: int) -> list[attacks.
     return [attacks.get(name, **settings.get(name, {})) for name in names]
 
 
-def measure(options: argparse.Namespace, seed: int) -> dict:
-    """Trains, attacks and judges once; returns the report."""
-    parts = data.load(options.dataset, seed=seed)
+def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path) -> tuple[dict, dict]:
+    """Trains the models, or reads those of an interrupted run; returns them, and how they were trained."""
     honeypot = hk.Honeypot(example_key(seed, parts), options.recipe)
-    epochs = options.epochs or training.EPOCHS[options.dataset]
-    judged = make_attacks(options.attacks, parts, seed)
-    begin = time.monotonic()
-    trained = training.train(parts, honeypot, epochs=epochs, seed=seed, verbose=2)
-    trained_at = time.monotonic()
-    evaluation = hk.evaluate(
-        trained.model,
-        honeypot.key,
-        parts,
-        baseline=trained.baseline,
-        attacks=judged,
-        samples=options.samples,
-        security=options.security,
-        seed=seed,
-    )
-    end = time.monotonic()
     settings = {
         "dataset": options.dataset,
         "seed": seed,
         "recipe": honeypot.recipe.get_config(),
-        "planted": honeypot.planted.get_config(),
-        "epochs": epochs,
+        "epochs": options.epochs or training.EPOCHS[options.dataset],
+    }
+    if not folder.exists():
+        begin = time.monotonic()
+        trained = training.train(parts, honeypot, epochs=settings["epochs"], yardstick=True, seed=seed, verbose=2)
+        seconds = round(time.monotonic() - begin)
+        # Renamed at the end: a folder of that name is complete.
+        scratch = folder.with_name(f".{folder.name}")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        for name in _MODELS:
+            models.save(getattr(trained, name), scratch / f"{name}.keras")
+        used = {**settings, "planted": honeypot.planted.get_config(), "seconds": {"training": seconds}}
+        report.write(scratch / "settings.json", used)
+        scratch.rename(folder)
+    used = json.loads((folder / "settings.json").read_text())
+    if differing := [name for name, value in settings.items() if used[name] != json.loads(json.dumps(value))]:
+        raise SystemExit(
+            f"{folder} must hold models of these settings. Received: another {', '.join(differing)}. "
+            "Choose another --output."
+        )
+    return {name: models.load(folder / f"{name}.keras") for name in _MODELS}, used
+
+
+def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
+    """Trains, attacks and judges once; returns the report."""
+    parts = data.load(options.dataset, seed=seed)
+    trained, used = train(options, seed, parts, folder)
+    judged = make_attacks(options.attacks, parts, seed)
+    begin = time.monotonic()
+    evaluation = hk.evaluate(
+        trained["model"],
+        example_key(seed, parts),
+        parts,
+        baseline=trained["baseline"],
+        attacks=judged,
+        baseline_detectors=options.baseline_detectors,
+        samples=options.samples,
+        security=options.security,
+        yardstick=trained["yardstick"] if options.presence else None,
+        seed=seed,
+    )
+    settings = {
+        **used,
         "samples": options.samples,
         "attacks": {attack.name: attack.get_config() for attack in judged},
-        "seconds": {"training": round(trained_at - begin), "evaluation": round(end - trained_at)},
+        "seconds": {**used["seconds"], "evaluation": round(time.monotonic() - begin)},
     }
     return report.make(evaluation, settings)
 
@@ -101,14 +130,23 @@ def main() -> None:
     parser.add_argument("--attacks", nargs="+", choices=attacks.names(), default=attacks.names(), help="which attacks")
     parser.add_argument("--samples", type=int, default=200, help="images that each attack is run on")
     parser.add_argument("--epochs", type=int, help="epochs, instead of what the data set needs")
+    parser.add_argument(
+        "--baseline-detectors",
+        nargs="*",
+        choices=detection.KINDS,
+        default=["trapdoor", "full"],
+        help="other kinds of detectors to judge on the same images",
+    )
+    parser.add_argument("--presence", action="store_true", help="also judge whether an attacker notices the honeypot")
     parser.add_argument("--security", action="store_true", help="also judge attackers who know of the honeypot")
     parser.add_argument("--output", type=Path, required=True, help="folder for the records")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
-        path = options.output / f"{options.dataset}-{options.recipe}-{seed}.json"
+        folder = options.output / f"{options.dataset}-{options.recipe}-{seed}"
+        path = folder.with_suffix(".json")
         if not path.exists():
-            report.write(path, measure(options, seed))
+            report.write(path, measure(options, seed, folder))
         print(line(json.loads(path.read_text())), flush=True)
 
 
