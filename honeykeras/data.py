@@ -66,6 +66,20 @@ class Data:
         """Shape of one image."""
         return self.train.x.shape[1:]
 
+    def reduced(self, train_samples: int) -> Data:
+        """The data set with no more than its first so many training images, and all else as it is.
+
+        Parts that `load` made are in random order, so these are a random sample.
+
+        Args:
+            train_samples: How many, at most as many as there are.
+
+        Raises:
+            InvalidArgumentError: If it is no such number.
+        """
+        count = _checks.whole_number("train_samples", train_samples, 1, len(self.train))
+        return dataclasses.replace(self, train=Split(self.train.x[:count], self.train.y[:count]))
+
     def check_key(self, key: WatermarkKey) -> None:
         """Raises `InvalidArgumentError` unless `key` is for images and classes such as these."""
         if (key.input_shape, key.num_classes, key.input_range) != (self.input_shape, self.num_classes, (0, 1)):

@@ -70,28 +70,61 @@ def train(
     Raises:
         InvalidArgumentError: If an argument breaks a rule, or the honeypot's key does not fit the data.
     """
+    # Told before the baseline is trained, and not after.
+    data.check_key(honeypot.key)
+
+    def fit(honeypot: Honeypot | None, seed: int = seed) -> tuple[keras.Model, dict[str, list[float]]]:
+        return fit_reference(data, honeypot, epochs=epochs, batch_size=batch_size, seed=seed, verbose=verbose)
+
+    baseline, baseline_history = fit(None)
+    model, history = fit(honeypot)
+    further, _ = fit(None, seed=(_checks.seed(seed) + 1) % 2**32) if yardstick else (None, None)
+    return Trained(model, baseline, history, baseline_history, further)
+
+
+def fit_reference(
+    data: Data,
+    honeypot: Honeypot | None,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    seed: int = 0,
+    verbose: int = 0,
+) -> tuple[keras.Model, dict[str, list[float]]]:
+    """Trains the reference classifier once, as `train` does each time: with a honeypot, or without.
+
+    Trainings of one seed start from the same weights and see the images in the same order.
+
+    Args:
+        data: The data set; its training part is trained on, some of its detector part is probed.
+        honeypot: What to plant; None trains without.
+        epochs: How many epochs.
+        batch_size: How many images a step.
+        seed: Seed of weights and shuffling.
+        verbose: As for `model.fit`: 0, 1 or 2.
+
+    Returns:
+        The model, and how its training went, epoch by epoch, by metric.
+
+    Raises:
+        InvalidArgumentError: If an argument breaks a rule, or the honeypot's key does not fit the data.
+    """
     _checks.whole_number("epochs", epochs)
     _checks.whole_number("batch_size", batch_size)
     _checks.seed(seed)
-    data.check_key(honeypot.key)
-    callback = HoneyCallback(honeypot, probe=(data.detector.x, data.detector.y))
-
-    def fit(poison: bool, seed: int = seed) -> tuple[keras.Model, dict[str, list[float]]]:
-        # Before the data set is made, too: how it shuffles depends on it.
-        keras.utils.set_random_seed(seed)
-        batches = data.train.dataset().shuffle(_SHUFFLE_BUFFER, seed=seed).batch(batch_size)
-        if poison:
-            batches = batches.apply(honeypot.poison)
-        model = _classifier(data, steps=epochs * math.ceil(len(data.train) / batch_size))
-        # Keras would otherwise warn that it cannot shuffle a data set, which is shuffled already.
-        callbacks = [callback] if poison else []
-        history = model.fit(batches.prefetch(2), epochs=epochs, callbacks=callbacks, verbose=verbose, shuffle=False)
-        return model, history.history
-
-    baseline, baseline_history = fit(poison=False)
-    model, history = fit(poison=True)
-    further, _ = fit(poison=False, seed=(seed + 1) % 2**32) if yardstick else (None, None)
-    return Trained(model, baseline, history, baseline_history, further)
+    callbacks = []
+    if honeypot is not None:
+        data.check_key(honeypot.key)
+        callbacks.append(HoneyCallback(honeypot, probe=(data.detector.x, data.detector.y)))
+    # Before the data set is made, too: how it shuffles depends on it.
+    keras.utils.set_random_seed(seed)
+    batches = data.train.dataset().shuffle(_SHUFFLE_BUFFER, seed=seed).batch(batch_size)
+    if honeypot is not None:
+        batches = batches.apply(honeypot.poison)
+    model = _classifier(data, steps=epochs * math.ceil(len(data.train) / batch_size))
+    # Keras would otherwise warn that it cannot shuffle a data set, which is shuffled already.
+    history = model.fit(batches.prefetch(2), epochs=epochs, callbacks=callbacks, verbose=verbose, shuffle=False)
+    return model, history.history
 
 
 def _classifier(data: Data, steps: int) -> keras.Model:

@@ -22,10 +22,15 @@ from honeykeras import attacks, data, detection, models, recipes, report, traini
 _MODELS = ("model", "baseline", "yardstick")
 
 
-def example_key(seed: int, parts: data.Data) -> hk.WatermarkKey:
-    """A key that anyone can repeat, and so one that keeps no secret: for measurements alone."""
-    master = hashlib.sha256(f"honeykeras example {seed}".encode()).digest()
-    return hk.WatermarkKey(master, parts.input_shape, parts.num_classes)
+def example_master(seed: int) -> bytes:
+    """Secret bytes that anyone can repeat, and that so keep no secret: for measurements alone."""
+    return hashlib.sha256(f"honeykeras example {seed}".encode()).digest()
+
+
+def example_key(recipe: str, seed: int, parts: data.Data) -> hk.WatermarkKey:
+    """A key of such bytes, of the family that a recipe plants."""
+    family = hk.patterns.FAMILIES[recipes.get(recipe).family].for_inputs(parts.input_shape)
+    return hk.WatermarkKey(example_master(seed), parts.input_shape, parts.num_classes, pattern=family)
 
 
 def make_attacks(names: list[str], parts: data.Data, seed: int) -> list[attacks.Attack]:
@@ -46,7 +51,7 @@ def make_attacks(names: list[str], parts: data.Data, seed: int) -> list[attacks.
 
 def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path) -> tuple[dict, dict]:
     """Trains the models, or reads those of an interrupted run; returns them, and how they were trained."""
-    honeypot = hk.Honeypot(example_key(seed, parts), options.recipe)
+    honeypot = hk.Honeypot(example_key(options.recipe, seed, parts), options.recipe)
     settings = {
         "dataset": options.dataset,
         "seed": seed,
@@ -83,7 +88,7 @@ def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
     begin = time.monotonic()
     evaluation = hk.evaluate(
         trained["model"],
-        example_key(seed, parts),
+        example_key(options.recipe, seed, parts),
         parts,
         baseline=trained["baseline"],
         attacks=judged,

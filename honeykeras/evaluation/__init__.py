@@ -18,9 +18,12 @@ from honeykeras.evaluation.results import (
     Recovery,
     Roc,
     Security,
+    SweepResult,
     Viability,
 )
 from honeykeras.evaluation.statistics import Estimate, Proportion
+from honeykeras.evaluation.sweep import sweep
+from honeykeras.evaluation.sweep_points import SweepPoint, sweep_points
 
 __all__ = [
     "AdaptiveDetection",
@@ -40,8 +43,12 @@ __all__ = [
     "Recovery",
     "Roc",
     "Security",
+    "SweepPoint",
+    "SweepResult",
     "TwoSampleTest",
     "Viability",
     "correctly_classified",
     "evaluate",
+    "sweep",
+    "sweep_points",
 ]

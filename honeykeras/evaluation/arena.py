@@ -15,7 +15,7 @@ from honeykeras import _checks, corruptions
 from honeykeras.attacks import AdversarialExamples, Attack, quantize
 from honeykeras.data import Data, Split
 from honeykeras.detection import CalibratedDetector, KeyScoreDetector, TrapdoorDetector
-from honeykeras.errors import ModelError
+from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.evaluation.results import AttackDetection, Corruption, DetectionRates, Example
 from honeykeras.evaluation.roc import detection_rates
 from honeykeras.evaluation.statistics import Proportion
@@ -58,6 +58,20 @@ def attack_correct(
     """Attacks images that a model gets right, at most so many, and quantises what comes of them."""
     right = correctly_classified(model, split, samples)
     return attack.generate(model, right.x, right.y, verbose=verbose).quantize(model)
+
+
+def check_attacks(attacks: Sequence[Attack]) -> dict[str, Attack]:
+    """The attacks by name, or `InvalidArgumentError` unless there are some, of different names and not targeted."""
+    by_name = {attack.name: attack for attack in attacks}
+    if not by_name or len(by_name) != len(attacks):
+        raise InvalidArgumentError(
+            f"`attacks` must hold at least one attack, and none twice. Received: {list(attacks)}."
+        )
+    if targeted := [attack for attack in attacks if attack.targeted]:
+        raise InvalidArgumentError(
+            f"`attacks` must not be targeted: they get the images' own labels, to get away from. Received: {targeted}."
+        )
+    return by_name
 
 
 @dataclasses.dataclass(frozen=True)

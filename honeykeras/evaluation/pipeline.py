@@ -5,31 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 
 from honeykeras import _checks
-from honeykeras.attacks import AdversarialExamples, Attack
+from honeykeras.attacks import Attack
 from honeykeras.data import Data
 from honeykeras.detection import KINDS, Detector, KeyScoreDetector, PaperDetector, fit_extractor
 from honeykeras.detection.calibration import check_sample_size
 from honeykeras.detection.extractor import check_family
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.evaluation.arena import Arena, DetectorMaker
+from honeykeras.evaluation.arena import Arena, DetectorMaker, check_attacks
 from honeykeras.evaluation.presence import judge_presence
+from honeykeras.evaluation.reconstruction import reconstruct
 from honeykeras.evaluation.results import (
     BaselineDetection,
     Detection,
     Evaluation,
-    Reconstruction,
     Viability,
 )
 from honeykeras.evaluation.roc import mean_rates
 from honeykeras.evaluation.security import assess
-from honeykeras.evaluation.statistics import mean
 from honeykeras.keys import WatermarkKey
 from honeykeras.outputs import predict_labels
 from honeykeras.patterns import Scattered
-from honeykeras.watermark import Watermark
 
 
 def evaluate(
@@ -88,15 +85,7 @@ def evaluate(
         InvalidArgumentError: If an argument breaks a rule, or key and data do not fit.
         ModelError: If a model does not fit the data, or gets none of it right.
     """
-    attack_by_name = {attack.name: attack for attack in attacks}
-    if not attacks or len(attack_by_name) != len(attacks):
-        raise InvalidArgumentError(
-            f"`attacks` must hold at least one attack, and none twice. Received: {list(attacks)}."
-        )
-    if targeted := [attack for attack in attacks if attack.targeted]:
-        raise InvalidArgumentError(
-            f"`attacks` must not be targeted: they get the images' own labels, to get away from. Received: {targeted}."
-        )
+    attack_by_name = check_attacks(attacks)
     data.check_key(key)
     _checks.flag("security", security)
     check_sample_size(len(data.calibration), max_fpr)
@@ -126,7 +115,7 @@ def evaluate(
         key_id=key.key_id,
         viability=Viability(honey.clean_accuracy, plain.clean_accuracy),
         reconstruction={
-            name: _reconstruction(key, decoys, (model, honey.test[name]), (baseline, plain.test[name]))
+            name: reconstruct(key, decoys, (model, honey.test[name]), (baseline, plain.test[name]))
             for name in attack_by_name
         },
         detection=Detection(
@@ -157,24 +146,4 @@ def _baseline(honey: Arena, plain: Arena, key: WatermarkKey, make: DetectorMaker
         rates=honey.detect(key, make=make),
         wrong_key=mean_rates([honey.detect(decoy, make=make) for decoy in key.control_decoys()]),
         no_honeypot=plain.detect(key, make=make),
-    )
-
-
-def _reconstruction(
-    key: WatermarkKey,
-    decoys: Sequence[WatermarkKey],
-    honey: tuple[keras.Model, AdversarialExamples],
-    plain: tuple[keras.Model, AdversarialExamples],
-) -> Reconstruction:
-    def cosines(of: WatermarkKey, attacked: tuple[keras.Model, AdversarialExamples]) -> np.ndarray:
-        model, examples = attacked
-        if not examples.success.any():
-            return np.empty(0)
-        led_to = predict_labels(model, examples.successful)
-        return Watermark(of).cosine_similarity(examples.delta, led_to).numpy()
-
-    # Averaged over the keys image by image: the images are what is sampled.
-    wrong = np.mean([cosines(decoy, honey) for decoy in decoys], axis=0)
-    return Reconstruction(
-        mean(cosines(key, honey)), mean(wrong), mean(cosines(key, plain)), int(honey[1].success.sum())
     )

@@ -288,3 +288,24 @@ class Evaluation:
     baselines: Mapping[str, BaselineDetection] = dataclasses.field(default_factory=dict)
     security: Security | None = None
     indistinguishability: Mapping[str, Mapping[str, Indistinguishability]] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepResult:
+    """One point of a sweep: what the honeypot costs there, and how much of it attacks draw.
+
+    Attributes:
+        recipe: Name of the recipe that is varied.
+        varied: What of it is: `"poison_rate"`, `"amplitude"`, and `"watermark_size"` or `"block_size"`.
+        value: To which value.
+        clean_accuracy: Of the model with the honeypot, on the clean test images.
+        baseline_clean_accuracy: Of the model trained as long without one; the same at all points.
+        reconstruction: How much of the watermark attacks draw, with the controls, by attack.
+    """
+
+    recipe: str
+    varied: str
+    value: float
+    clean_accuracy: Proportion
+    baseline_clean_accuracy: Proportion
+    reconstruction: Mapping[str, Reconstruction]

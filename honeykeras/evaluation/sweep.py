@@ -1,0 +1,202 @@
+"""`sweep`: what honeypots cost and what attacks draw of them, over poison rate, size of the watermark and amplitude."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from honeykeras import _checks, models, patterns, training
+from honeykeras._files import PathLike
+from honeykeras.attacks import AdversarialExamples, Attack
+from honeykeras.data import Data
+from honeykeras.errors import InvalidArgumentError
+from honeykeras.evaluation import sweep_files
+from honeykeras.evaluation.arena import attack_correct, check_attacks
+from honeykeras.evaluation.reconstruction import reconstruct
+from honeykeras.evaluation.results import SweepResult
+from honeykeras.evaluation.statistics import Proportion
+from honeykeras.evaluation.sweep_points import SweepPoint
+from honeykeras.honeypot import Honeypot
+from honeykeras.keys import WatermarkKey
+from honeykeras.outputs import predict_labels
+
+
+def sweep(
+    data: Data,
+    points: Sequence[SweepPoint],
+    folder: PathLike,
+    *,
+    master: bytes,
+    attacks: Sequence[Attack],
+    epochs: int,
+    batch_size: int = 128,
+    samples: int = 200,
+    baseline: keras.Model | None = None,
+    seed: int = 0,
+    verbose: int = 0,
+) -> list[SweepResult]:
+    """Trains and attacks a honeypot at each point, and the same model without one once, as the control of all.
+
+    After Abdou et al. 2021, HoneyModels, Fig. 4. All trainings start from the same weights and take as long. Only test
+    images that a model gets right are attacked, adversarial images are quantised to 8 bits, and only those that still
+    fool the model count.
+
+    Each point has a file in `folder`, named by a hash of all that decides it: points with the same settings are made
+    once, and a sweep that was interrupted goes on after the last point that was finished. So does one with more points,
+    and several processes may share a folder. Files hold the `key_id`, and nothing secret. The model without a honeypot
+    lies there, too.
+
+    Example:
+
+    ```python
+    points = sweep_points("paper", data.input_shape) + sweep_points("balanced", data.input_shape)
+    results = sweep(data, points, "sweep", master=secrets.token_bytes(32), attacks=[hk.attacks.PGD()], epochs=4)
+    ```
+
+    Args:
+        data: The data set. For a sweep of a smaller scale, see `Data.reduced`.
+        points: The honeypots, for example those of `sweep_points`.
+        folder: Where the points are kept. It is made if need be.
+        master: The 32 secret bytes of all keys; they differ in their family of patterns alone. To go on with a sweep,
+            it must be the same.
+        attacks: The attacks; no two of one name.
+        epochs: How many epochs each training takes.
+        batch_size: How many images a step.
+        samples: How many images each attack is run on, at most.
+        baseline: A classifier of the same kind, trained as long on the same data without a honeypot, if there is one
+            already. Otherwise it is trained.
+        seed: Seed of weights and shuffling.
+        verbose: 0 shows nothing, 1 a line for each point, 2 how trainings and attacks go as well.
+
+    Returns:
+        What was found at each point, in their order.
+
+    Raises:
+        InvalidArgumentError: If an argument breaks a rule, or a point does not fit the data.
+        ModelError: If a model gets nothing right.
+        StorageError: If a file of the folder cannot be read or written, or holds something else than its point. That
+            is told before anything is trained.
+    """
+    by_name = check_attacks(attacks)
+    if not points:
+        raise InvalidArgumentError("`points` must hold at least one point. Received: none. `sweep_points` makes some.")
+    trained_with = {
+        "epochs": _checks.whole_number("epochs", epochs),
+        "batch_size": _checks.whole_number("batch_size", batch_size),
+        "seed": _checks.seed(seed),
+    }
+    common = {"data": sweep_files.describe_data(data), **trained_with}
+    attacked_with = {
+        "samples": _checks.whole_number("samples", samples),
+        "attacks": {name: attack.get_config() for name, attack in by_name.items()},
+        # None stands for the one that the other settings give.
+        "baseline": None if baseline is None else sweep_files.digest(baseline.get_weights()),
+    }
+
+    def honeypot_of(point: SweepPoint) -> Honeypot:
+        key = WatermarkKey(master, data.input_shape, data.num_classes, pattern=point.pattern)
+        return Honeypot(key, point.recipe)
+
+    kept = []
+    for point in points:
+        settings = _settings(point, honeypot_of(point).key, {**common, **attacked_with})
+        kept.append((_path(folder, data, point, settings), settings))
+        # What is wrong with a file is told before hours of training.
+        sweep_files.read(*kept[-1])
+
+    plain: _Attacked | None = None
+    results = []
+    for number, (point, (path, settings)) in enumerate(zip(points, kept, strict=True), 1):
+        # Read again: another point of the same settings, or another process, may have made it by now.
+        figures = sweep_files.read(path, settings)
+        if figures is None:
+            if plain is None:
+                if baseline is None:
+                    baseline = _baseline(data, folder, common, trained_with, verbose)
+                plain = _Attacked.of(baseline, data, by_name, samples, verbose)
+            # Made here, and not with the settings: a honeypot keeps the data set that it was planted in.
+            honeypot = honeypot_of(point)
+            model, _ = training.fit_reference(data, honeypot, **trained_with, verbose=_inner(verbose))
+            honey = _Attacked.of(model, data, by_name, samples, verbose)
+            figures = _compare(honeypot.key, honey, plain)
+            sweep_files.write(path, settings, figures)
+        fields = {field.name: getattr(figures, field.name) for field in dataclasses.fields(figures)}
+        results.append(SweepResult(point.recipe.name, point.varied, point.value, **fields))
+        if verbose:
+            print(f"[{number}/{len(points)}] {_line(results[-1])}", flush=True)
+    return results
+
+
+@dataclasses.dataclass(frozen=True)
+class _Attacked:
+    """A model, its accuracy, and what attacks made of test images."""
+
+    model: keras.Model
+    clean_accuracy: Proportion
+    examples: Mapping[str, AdversarialExamples]
+
+    @classmethod
+    def of(cls, model: keras.Model, data: Data, attacks: Mapping[str, Attack], samples: int, verbose: int) -> _Attacked:
+        right = predict_labels(model, data.test.x) == data.test.y
+        shown = int(verbose > 1)
+        made = {name: attack_correct(model, attack, data.test, samples, shown) for name, attack in attacks.items()}
+        return cls(model, Proportion.of(right), made)
+
+
+def _baseline(
+    data: Data, folder: PathLike, common: Mapping[str, Any], trained_with: Mapping[str, int], verbose: int
+) -> keras.Model:
+    """The model without a honeypot: kept, so that points made after an interruption are held against the same one."""
+    path = sweep_files.path_of(folder, f"{data.name}-no_honeypot", common, ".keras")
+    if path.exists():
+        return models.load(path)
+    model, _ = training.fit_reference(data, None, **trained_with, verbose=_inner(verbose))
+    models.save(model, path, overwrite=True)
+    return model
+
+
+def _inner(verbose: int) -> int:
+    """How much trainings show: a line an epoch, or nothing."""
+    return 2 if verbose > 1 else 0
+
+
+def _settings(point: SweepPoint, key: WatermarkKey, further: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "recipe": point.recipe.get_config(),
+        "pattern": patterns.to_config(point.pattern),
+        "key_id": key.key_id,
+        **further,
+    }
+
+
+def _path(folder: PathLike, data: Data, point: SweepPoint, settings: Mapping[str, Any]) -> Path:
+    # What a point is called must not be in it: several points may have the same settings.
+    return sweep_files.path_of(folder, f"{data.name}-{point.recipe.name}", settings)
+
+
+def _compare(key: WatermarkKey, honey: _Attacked, plain: _Attacked) -> sweep_files.Figures:
+    decoys = key.control_decoys()
+    return sweep_files.Figures(
+        honey.clean_accuracy,
+        plain.clean_accuracy,
+        {
+            name: reconstruct(key, decoys, (honey.model, made), (plain.model, plain.examples[name]))
+            for name, made in honey.examples.items()
+        },
+    )
+
+
+def _line(result: SweepResult) -> str:
+    drawn = ", ".join(
+        f"{attack} {found.cosine_similarity.value:.3f} (wrong key {found.wrong_key.value:.3f}, "
+        f"no honeypot {found.no_honeypot.value:.3f}, n={found.n})"
+        for attack, found in result.reconstruction.items()
+    )
+    return (
+        f"{result.recipe}, {result.varied}={result.value:g}: accuracy {result.clean_accuracy.value:.2%} "
+        f"(without {result.baseline_clean_accuracy.value:.2%}), {drawn}"
+    )
