@@ -2,7 +2,8 @@ from pathlib import Path
 
 from setuptools import setup
 
-CLI = ["click>=8.2", "rich>=13"]
+REPORT = ["jinja2>=3.1", "jsonschema>=4.20", "matplotlib>=3.8"]
+CLI = [*REPORT, "click>=8.2", "rich>=13"]
 
 setup(
     name="honeykeras",
@@ -23,7 +24,7 @@ setup(
         "honeykeras.export",
         "honeykeras.report",
     ],
-    package_data={"honeykeras": ["py.typed"], "honeykeras.report": ["schema.json"]},
+    package_data={"honeykeras": ["py.typed"], "honeykeras.report": ["schema.json", "*.jinja"]},
     install_requires=[
         "cleverhans>=4.0",
         "cryptography>=42",
@@ -37,7 +38,8 @@ setup(
     ],
     extras_require={
         "cli": CLI,
-        "test": [*CLI, "hypothesis>=6.100", "jsonschema>=4.20", "pytest>=8", "tensorboard>=2.18"],
+        "report": REPORT,
+        "test": [*CLI, "hypothesis>=6.100", "pytest>=8", "tensorboard>=2.18"],
     },
     entry_points={"console_scripts": ["honeykeras = honeykeras.__main__:main"]},
     classifiers=[

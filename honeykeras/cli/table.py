@@ -18,6 +18,7 @@ from honeykeras.evaluation import (
     Security,
     TwoSampleTest,
 )
+from honeykeras.report.verdict import verdict
 
 
 def show(evaluation: Evaluation, console: Console | None = None) -> None:
@@ -141,14 +142,8 @@ def _words(name: str) -> str:
 
 def conclusion(evaluation: Evaluation) -> str:
     """What the controls say of the detection, in one sentence."""
-    if evaluation.detection.exceeds_controls and not evaluation.detection.key_specific:
-        return "Detection lies above both controls, but this kind of detector also finds what is not the key's."
-    if evaluation.detection.exceeds_controls:
-        return "Detection lies above both controls, wrong keys and no honeypot, intervals apart: a honeypot effect."
-    return (
-        "Detection does not stand out from its controls: with a wrong key, or without a honeypot, it is as good. "
-        "No honeypot effect is shown."
-    )
+    detection = evaluation.detection
+    return verdict(exceeds_controls=detection.exceeds_controls, key_specific=detection.key_specific)
 
 
 def _cosine(estimate: Estimate) -> str:

@@ -1,5 +1,22 @@
-"""The report: an evaluation as a JSON document with a documented, versioned schema."""
+"""The report: an evaluation as a JSON document with a versioned schema, and that for people.
 
-from honeykeras.report.document import SCHEMA_VERSION, environment, make, schema, write
+`make` turns an evaluation into the document, `write` and `read` keep it. All else is made of the document: a page
+(`render`), a model card (`model_card`) and TensorBoard's events (`write_summaries`). Those need the extra `report`.
+"""
 
-__all__ = ["SCHEMA_VERSION", "environment", "make", "schema", "write"]
+from honeykeras.report.card import model_card
+from honeykeras.report.document import SCHEMA_VERSION, environment, make, read, schema, write
+from honeykeras.report.page import render
+from honeykeras.report.tensorboard import write_summaries
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "environment",
+    "make",
+    "model_card",
+    "read",
+    "render",
+    "schema",
+    "write",
+    "write_summaries",
+]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.metadata
 import importlib.resources
 import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from honeykeras._files import PathLike, write_atomic
-from honeykeras.errors import InvalidArgumentError
+from honeykeras._files import PathLike, describe, write_atomic
+from honeykeras.errors import InvalidArgumentError, StorageError
 from honeykeras.evaluation import (
     AttackDetection,
     Comparison,
@@ -28,9 +27,13 @@ from honeykeras.evaluation import (
     Reconstruction,
     Recovery,
     Security,
+    SweepResult,
+    Viability,
 )
 from honeykeras.evaluation.roc import FALSE_POSITIVE_RATES, OPERATING_POINTS
 from honeykeras.report import published
+from honeykeras.report.optional import load_optional
+from honeykeras.report.pictures import encode_png
 
 SCHEMA_VERSION = 4
 
@@ -40,12 +43,15 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _PACKAGES = ("honeykeras", "tensorflow", "keras", "numpy", "scikit-learn", "cleverhans")
 
 
-def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
+def make(
+    evaluation: Evaluation, settings: Mapping[str, Any], sweep: Sequence[SweepResult] | None = None
+) -> dict[str, Any]:
     """Turns an evaluation into the report's document.
 
     Args:
         evaluation: What was found.
         settings: How, as plain data: the data set, the recipe, the attacks, the seed and so on. Nothing secret.
+        sweep: What was found over poison rates, sizes and amplitudes, if that was done.
 
     Returns:
         Plain JSON data in the form that `schema()` describes. A figure that does not exist, such as an interval
@@ -61,13 +67,7 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
         "key_id": evaluation.key_id,
         "settings": dict(settings),
         "environment": environment(),
-        "viability": {
-            "clean_accuracy": viability.clean_accuracy.value,
-            "clean_accuracy_interval": viability.clean_accuracy.interval,
-            "baseline_clean_accuracy": viability.baseline_clean_accuracy.value,
-            "baseline_clean_accuracy_interval": viability.baseline_clean_accuracy.interval,
-            "n": viability.clean_accuracy.n,
-        },
+        "viability": _viability(viability),
         "reconstruction": {name: _cosines(found) for name, found in evaluation.reconstruction.items()},
         "detection": {
             "detector": detection.detector,
@@ -106,6 +106,7 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
         "examples": {name: [_example(each) for each in found] for name, found in evaluation.examples.items()},
         "security": _security(evaluation.security) if evaluation.security else None,
         "indistinguishability": _presence(evaluation.indistinguishability),
+        "sweep": None if sweep is None else [_sweep_point(result) for result in sweep],
     }
     return _plain(document)
 
@@ -117,6 +118,35 @@ def write(path: PathLike, document: Mapping[str, Any], *, overwrite: bool = Fals
         StorageError: If there is a file at `path` already, or the disk refuses.
     """
     write_atomic(path, json.dumps(_plain(document), indent=2, allow_nan=False).encode() + b"\n", overwrite=overwrite)
+
+
+def read(path: PathLike) -> dict[str, Any]:
+    """Reads a report that `write` wrote.
+
+    Raises:
+        StorageError: If the file cannot be read.
+        InvalidArgumentError: If it holds no report of this schema version.
+        MissingDependencyError: If jsonschema is not installed.
+    """
+    jsonschema = load_optional("jsonschema")
+    try:
+        document = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise StorageError(f"Cannot read {path}: {describe(error)}.") from error
+    except ValueError as error:
+        raise InvalidArgumentError(f"{path} must be a report, JSON. Received: no JSON ({error}).") from None
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InvalidArgumentError(
+            f"{path} must be a report of schema version {SCHEMA_VERSION}. Received: schema_version={version!r}. "
+            "Evaluate again to have one."
+        )
+    broken = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(document))
+    if broken:
+        raise InvalidArgumentError(
+            f"{path} must be as the schema of reports says. Received, at {broken.json_path}: {broken.message}"
+        )
+    return document
 
 
 def schema() -> dict[str, Any]:
@@ -150,6 +180,26 @@ def _check_controls(detection: Detection) -> None:
             "A report must have every attack under every control. Missing: "
             f"{', '.join(missing)}. Judge with `honeykeras.evaluate`, which runs them all."
         )
+
+
+def _viability(found: Viability | SweepResult) -> dict[str, Any]:
+    return {
+        "clean_accuracy": found.clean_accuracy.value,
+        "clean_accuracy_interval": found.clean_accuracy.interval,
+        "baseline_clean_accuracy": found.baseline_clean_accuracy.value,
+        "baseline_clean_accuracy_interval": found.baseline_clean_accuracy.interval,
+        "n": found.clean_accuracy.n,
+    }
+
+
+def _sweep_point(result: SweepResult) -> dict[str, Any]:
+    return {
+        "recipe": result.recipe,
+        "varied": result.varied,
+        "value": result.value,
+        **_viability(result),
+        "reconstruction": {name: _cosines(found) for name, found in result.reconstruction.items()},
+    }
 
 
 def _cosines(found: Reconstruction | Recovery) -> dict[str, Any]:
@@ -265,17 +315,11 @@ def _example(example: Example) -> dict[str, Any]:
         "label": example.label,
         "predicted": example.predicted,
         "flagged": example.flagged,
-        "clean": _png(example.x),
-        "adversarial": _png(example.x_adv),
-        "difference": _png(0.5 + amplification * delta),
+        "clean": encode_png(example.x),
+        "adversarial": encode_png(example.x_adv),
+        "difference": encode_png(0.5 + amplification * delta),
         "amplification": amplification,
     }
-
-
-def _png(image: np.ndarray) -> str:
-    """An image with values in [0, 1] as a PNG file, in base64."""
-    levels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    return base64.b64encode(tf.io.encode_png(levels).numpy()).decode()
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,85 @@
+"""What a report says in words: how it was measured, how to repeat it, and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+ATTACKS = {
+    "pgd": "Projected gradient descent",
+    "cw": "Carlini-Wagner",
+    "jsma": "Saliency map attack",
+    "overall": "all",
+}
+"""Attacks, as people call them."""
+
+
+def measured(document: Mapping[str, Any]) -> list[str]:
+    """What was measured on what, one sentence each."""
+    settings, environment, detection = document["settings"], document["environment"], document["detection"]
+    recipe = settings.get("recipe")
+    seconds = settings.get("seconds", {})
+    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    attacked = ", ".join(f"{name} {attack['n_attacked']}" for name, attack in detection["attacks"].items())
+    lines = [
+        f"Data: {settings.get('dataset', 'not stated')}, split by seed {settings.get('seed', 'not stated')} into parts "
+        "that share no image: for training, for detectors and attackers to learn from, for calibration, and for tests.",
+        f"Attacked images of the test part: {attacked}; only images that the model gets right, rounded to 8 bits "
+        "after the attack, and only those that still fool the model count.",
+        f"Clean images: {detection['n_clean']}. The threshold was calibrated on others, to "
+        f"{detection['max_fpr']:.1%} false positives.",
+        "Controls: eight wrong keys, a model trained as long without a honeypot, and attacks on that sent to this one.",
+    ]
+    if isinstance(recipe, Mapping):
+        lines.append(f"Recipe: {recipe['name']}, {settings.get('epochs', 'some')} epochs.")
+    lines += [f"Time for the {stage}: {count} seconds." for stage, count in seconds.items()]
+    return [
+        *lines,
+        f"Python {environment['python']} on {environment['machine']}, {environment['cpu_count']} processors; "
+        f"{packages}.",
+    ]
+
+
+def commands(document: Mapping[str, Any]) -> str:
+    """Commands that repeat the measurement, as far as the settings tell them."""
+    settings, detection = document["settings"], document["detection"]
+    dataset, seed = settings.get("dataset", "DATASET"), settings.get("seed", 0)
+    recipe = settings.get("recipe")
+    named = f" --recipe {recipe['name']}" if isinstance(recipe, Mapping) else ""
+    epochs = f" --epochs {settings['epochs']}" if "epochs" in settings else ""
+    presence, security = document["indistinguishability"] is not None, document["security"] is not None
+    judged = [
+        *(f"--attack {name}" for name in detection["attacks"]),
+        f"--detector {detection['detector']}",
+        *(f"--baseline-detector {kind}" for kind in document["baselines"]),
+        f"--max-fpr {detection['max_fpr']:g}",
+        *([f"--samples {settings['samples']}"] if "samples" in settings else []),
+        *(["--yardstick trained/yardstick.keras"] if presence else []),
+        *(["--security"] if security else []),
+    ]
+    lines = [
+        f"honeykeras train --dataset {dataset} --key watermark.key --seed {seed}{named}{epochs}"
+        f"{' --yardstick' if presence else ''} --output trained",
+        "honeykeras evaluate --model trained/model.keras --baseline trained/baseline.keras --key watermark.key \\",
+        f"    --dataset {dataset} --seed {seed} --output report.json \\",
+        f"    {' '.join(judged)}",
+    ]
+    return "\n".join(["# With the key, and the attacks' settings that are listed below.", *lines])
+
+
+def limits(document: Mapping[str, Any]) -> list[str]:
+    """What a reader must not take from a report."""
+    lines = [
+        "One training with a honeypot stands against one without. How much two trainings differ by chance is not in "
+        "the intervals.",
+        "What is not flagged is not safe: other attacks, other settings of the same, and attackers without gradients "
+        "were not tried.",
+        "Whoever knows the key, or recovers enough of it, gets past the detector.",
+    ]
+    if document["security"] is None:
+        lines.append("Attackers who know of honeypots were not judged here.")
+    if document["indistinguishability"] is None:
+        lines.append("Whether an attacker notices the honeypot was not judged here.")
+    if not document["detection"]["key_specific"]:
+        lines.append("This kind of detector finds more than the key: what it catches is no evidence of the honeypot.")
+    return lines
