@@ -363,7 +363,9 @@ def attack(
     help="A further model without a honeypot, as `train --yardstick` makes it: also judge whether an attacker notices "
     "the honeypot.",
 )
-@click.option("--output", type=_PATH, required=True, help="The report to write, JSON.")
+@click.option(
+    "--output", type=_PATH, required=True, help="The report to write, JSON; beside it, the same as a page, .html."
+)
 @_seed
 @_overwrite
 @_verbose
@@ -397,7 +399,11 @@ def evaluate(
     from honeykeras.cli import quickstart, table
     from honeykeras.evaluation import evaluate as judge
 
-    check_absent(output, overwrite)
+    page = output.with_suffix(".html")
+    if page == output:
+        raise InvalidArgumentError(f"`--output` must not end in .html: the page goes beside it. Received: {output}.")
+    for path in (output, page):
+        check_absent(path, overwrite)
     key = hk.WatermarkKey.load(key_path, _read_passphrase(passphrase_file))
     if model_path.resolve() == baseline_path.resolve():
         raise InvalidArgumentError(f"The baseline must be another model. Received: {model_path} for both.")
@@ -424,9 +430,61 @@ def evaluate(
         verbose=verbose,
     )
     used = {**provenance, **quickstart.evaluation_settings(dataset, attacks, samples, seed)}
-    hk.report.write(output, hk.report.make(evaluation, used), overwrite=overwrite)
+    document = hk.report.make(evaluation, used)
+    hk.report.write(output, document, overwrite=overwrite)
+    hk.report.write_page(page, document, overwrite=overwrite)
     table.show(evaluation)
-    click.echo(f"Wrote {output}.")
+    click.echo(f"Wrote {output} and {page}.")
+
+
+@_command(
+    "report",
+    "honeykeras report report.json --output report.html --model-card card.md --tensorboard logs\n"
+    "  honeykeras report report.json --key watermark.key --output secret.html",
+)
+@click.argument("document_path", metavar="REPORT", type=_PATH)
+@click.option("--output", type=_PATH, help="The page to write, HTML.")
+@click.option(
+    "--key", "key_path", type=_PATH, help="The key file: the page then shows the watermark, and is to be kept secret."
+)
+@_passphrase
+@click.option("--model-card", type=_PATH, help="A model card to write, Markdown.")
+@click.option("--tensorboard", type=_PATH, help="A folder to write TensorBoard's events into.")
+@_overwrite
+def report(
+    document_path: Path,
+    output: Path | None,
+    key_path: Path | None,
+    passphrase_file: Path | None,
+    model_card: Path | None,
+    tensorboard: Path | None,
+    overwrite: bool,
+) -> None:
+    """Show a report to people.
+
+    Makes a page, a model card or TensorBoard's events of REPORT, the JSON that `evaluate` and `quickstart` write.
+    """
+    if not (output or model_card or tensorboard):
+        raise InvalidArgumentError("Say what to write: `--output`, `--model-card` or `--tensorboard`. Received: none.")
+    if key_path and not output:
+        raise InvalidArgumentError(
+            "`--key` is for the page: say where it goes with `--output`. Received: no `--output`."
+        )
+    load_tensorflow()
+    import honeykeras as hk
+    from honeykeras._files import check_absent, write_atomic
+
+    for path in filter(None, (output, model_card)):
+        check_absent(path, overwrite)
+    document = hk.report.read(document_path)
+    key = hk.WatermarkKey.load(key_path, _read_passphrase(passphrase_file)) if key_path else None
+    if output:
+        hk.report.write_page(output, document, key=key, overwrite=overwrite)
+    if model_card:
+        write_atomic(model_card, hk.report.model_card(document).encode(), overwrite=overwrite)
+    if tensorboard:
+        hk.report.write_summaries(document, tensorboard)
+    click.echo(f"Wrote {', '.join(str(path) for path in (output, model_card, tensorboard) if path)}.")
 
 
 @_command("export", "honeykeras export --model trained/model.keras --output serving/mnist")
@@ -482,8 +540,8 @@ def quickstart(
     """Do the main job, end to end.
 
     Trains a classifier as a honeypot, attacks it, detects the attacks, judges that beside its controls, and
-    exports the model. Writes watermark.key, model.keras, baseline.keras, training.json, report.json and serving/ into
-    the output folder: all of them at the end, or nothing.
+    exports the model. Writes watermark.key, model.keras, baseline.keras, training.json, report.json, report.html and
+    serving/ into the output folder: all of them at the end, or nothing.
     """
     load_tensorflow()
     from honeykeras.cli import quickstart as steps

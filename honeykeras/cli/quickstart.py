@@ -21,7 +21,15 @@ from honeykeras.recipes import Recipe
 
 # What each command leaves in its folder.
 TRAINED = ("model.keras", "baseline.keras", "yardstick.keras", "training.json")
-QUICKSTART = ("model.keras", "baseline.keras", "training.json", "watermark.key", "report.json", "serving")
+QUICKSTART = (
+    "model.keras",
+    "baseline.keras",
+    "training.json",
+    "watermark.key",
+    "report.json",
+    "report.html",
+    "serving",
+)
 
 
 def run(
@@ -72,7 +80,9 @@ def run(
             verbose=verbose,
         )
         settings = {**used, **evaluation_settings(dataset, [attack], samples, seed)}
-        report.write(folder / "report.json", report.make(evaluation, settings))
+        document = report.make(evaluation, settings)
+        report.write(folder / "report.json", document)
+        report.write_page(folder / "report.html", document)
 
         click.echo("5/5  Exporting for TensorFlow Serving")
         save(trained.model, folder / "serving" / dataset)

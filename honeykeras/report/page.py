@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from honeykeras._files import PathLike, write_atomic
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.keys import WatermarkKey
 from honeykeras.report import narrative
@@ -56,6 +57,18 @@ def render(document: Mapping[str, Any], *, key: WatermarkKey | None = None) -> s
         settings=json.dumps(document["settings"], indent=2),
         limits=narrative.limits(document),
     )
+
+
+def write_page(
+    path: PathLike, document: Mapping[str, Any], *, key: WatermarkKey | None = None, overwrite: bool = False
+) -> None:
+    """Writes what `render` gives, in one atomic step; if it shows the watermark, readable by its owner alone.
+
+    Raises:
+        StorageError: If there is a file at `path` already, or the disk refuses.
+    """
+    mode = 0o600 if key else 0o666
+    write_atomic(path, render(document, key=key).encode(), mode=mode, overwrite=overwrite)
 
 
 def _patterns(document: Mapping[str, Any], key: WatermarkKey) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from honeykeras._files import PathLike
+from honeykeras._files import PathLike, describe
 from honeykeras.errors import StorageError
 from honeykeras.report.figures import figures, png
 
@@ -26,14 +27,16 @@ def write_summaries(document: Mapping[str, Any], folder: PathLike, *, step: int 
     """
     plots = {name: tf.io.decode_png(png(figure), channels=3)[None] for name, figure in figures(document).items()}
     try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
         with tf.summary.create_file_writer(str(folder)).as_default(step=step):
             for name, value in _scalars(document):
                 if value is not None:
                     tf.summary.scalar(f"honeykeras/{name}", value)
             for name, image in plots.items():
                 tf.summary.image(f"honeykeras/{name}", image)
-    except tf.errors.OpError as error:
-        raise StorageError(f"Cannot write events to {folder}: {error.message}") from error
+    except (OSError, tf.errors.OpError) as error:
+        reason = describe(error) if isinstance(error, OSError) else error.message
+        raise StorageError(f"Cannot write events to {folder}: {reason}.") from error
 
 
 def _scalars(document: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:

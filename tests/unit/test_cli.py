@@ -107,6 +107,12 @@ class TestQuickstart:
         found = served(inputs=tf.constant(digits.test.x))["probabilities"]
         assert np.allclose(found, tf.nn.softmax(logits), atol=1e-6)
 
+    def test_page_is_the_report(self, quickstart):
+        """The page beside the document is what the command makes of it again, and shows no watermark."""
+        page = (quickstart / "report.html").read_text()
+        assert page == hk.report.render(hk.report.read(quickstart / "report.json"))
+        assert "Not shown: it is secret." in page
+
     def test_second_run_destroys_nothing(self, quickstart, capsys):
         before = {path: path.read_bytes() for path in quickstart.rglob("*") if path.is_file()}
         assert "already exists" in fails(capsys, ["quickstart", "--output", quickstart])
@@ -290,12 +296,16 @@ class TestSteps:
         assert "evades_knowing_key" in report["security"]["attackers"]["pgd"]
         printed = capsys.readouterr().out
         assert " avoids perturbations of other " in printed, "a line is broken on a terminal of the usual width"
-        assert run(["evaluate", *models, *arguments, "--detector", "full", "--overwrite"]) == 0
+        assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+        rerun = ["evaluate", *models, *arguments, "--detector", "full", "--baseline-detector", "trapdoor"]
+        assert "already exists" in fails(capsys, rerun)
+        assert run([*rerun, "--overwrite"]) == 0
         report = json.loads((tmp_path / "report.json").read_text())
         jsonschema.validate(report, hk.report.schema())
         assert report["settings"]["attacks"]["pgd"]["epsilon"] == 0.3
         assert (report["detection"]["detector"], report["detection"]["key_specific"]) == ("full", False)
         assert report["detection"]["max_fpr"] == 0.01
+        assert set(report["baselines"]) == {"trapdoor"}
         assert report["security"] is None
         assert report["indistinguishability"] is None
         assert "no honeypot" in capsys.readouterr().out
@@ -334,6 +344,43 @@ class TestSteps:
         assert run([*arguments, "--version", "7"]) == 0
         assert sorted(os.listdir(tmp_path / "serving")) == ["1", "7"]
         assert f"Wrote {tmp_path}/serving/7." in capsys.readouterr().out
+
+
+class TestReport:
+    def test_page_card_and_events(self, quickstart, tmp_path, capsys):
+        outputs = ["--output", "page.html", "--model-card", "card.md", "--tensorboard", "logs"]
+        arguments = [str(tmp_path / each) if "." in each or each == "logs" else each for each in outputs]
+        assert run(["report", str(quickstart / "report.json"), *arguments]) == 0
+        assert sorted(os.listdir(tmp_path)) == ["card.md", "logs", "page.html"]
+        assert (tmp_path / "page.html").read_text() == (quickstart / "report.html").read_text()
+        assert (tmp_path / "card.md").read_text().startswith("# Model card")
+        assert "Wrote " in capsys.readouterr().out
+
+    def test_watermark_is_for_who_holds_the_key(self, quickstart, tmp_path):
+        key = ["--key", str(quickstart / "watermark.key")]
+        assert run(["report", str(quickstart / "report.json"), *key, "--output", str(tmp_path / "secret.html")]) == 0
+        assert "This page shows the watermark" in (tmp_path / "secret.html").read_text()
+        assert (tmp_path / "secret.html").stat().st_mode & 0o777 == 0o600
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "Say what to write: `--output`, `--model-card` or `--tensorboard`"),
+            (["--model-card", "card.md", "--key", "some.key"], "`--key` is for the page"),
+            (["--output", "."], "already exists"),
+        ],
+    )
+    def test_mistakes(self, quickstart, capsys, arguments, message):
+        assert message in fails(capsys, ["report", quickstart / "report.json", *arguments])
+
+    def test_key_of_another_report(self, quickstart, key_path, tmp_path, capsys):
+        arguments = ["--key", key_path, "--output", tmp_path / "page.html"]
+        assert "must be that of the report" in fails(capsys, ["report", quickstart / "report.json", *arguments])
+        assert not os.listdir(tmp_path)
+
+    def test_no_report(self, quickstart, tmp_path, capsys):
+        arguments = ["report", quickstart / "training.json", "--output", tmp_path / "page.html"]
+        assert "must be a report of schema version" in fails(capsys, arguments)
 
 
 class TestMistakes:

@@ -1,7 +1,7 @@
 import base64
 import copy
 import json
-import math
+import re
 
 import jsonschema
 import numpy as np
@@ -9,63 +9,18 @@ import pytest
 import tensorflow as tf
 
 from honeykeras import report
-from honeykeras.errors import StorageError
-from honeykeras.evaluation import (
-    AttackDetection,
-    BaselineDetection,
-    Corruption,
-    Detection,
-    DetectionRates,
-    Estimate,
-    Evaluation,
-    Example,
-    Proportion,
-    Reconstruction,
-    Roc,
-    Viability,
-)
-from honeykeras.evaluation.roc import FALSE_POSITIVE_RATES, OPERATING_POINTS
-
-CLEAN = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4, 1)
-ADVERSARIAL = np.clip(CLEAN + np.float32(0.1) * np.where(np.arange(16) % 2, 1, -1).reshape(4, 4, 1), 0, 1)
-
-
-def rates(caught):
-    found = Proportion(caught, 40)
-    roc = Roc(0.8, tuple(rate**0.5 for rate in FALSE_POSITIVE_RATES), dict.fromkeys(OPERATING_POINTS, found))
-    return DetectionRates(
-        Proportion(5, 100), found, {"pgd": AttackDetection(found, Proportion(40, 50))}, {"pgd": roc, "overall": roc}
-    )
-
-
-@pytest.fixture
-def evaluation():
-    cosine = Estimate(0.3, (0.2, 0.4))
-    return Evaluation(
-        key_id="0123456789abcdef",
-        viability=Viability(Proportion(98, 100), Proportion(99, 100)),
-        reconstruction={
-            "pgd": Reconstruction(cosine, Estimate(0.1, (0.0, 0.2)), Estimate(math.nan, (math.nan, math.nan)), 40)
-        },
-        detection=Detection(
-            detector="key",
-            key_specific=True,
-            max_fpr=0.05,
-            rates=rates(36),
-            wrong_key=rates(2.5),
-            wrong_keys=tuple(rates(count) for count in (2, 3)),
-            no_honeypot=rates(4),
-            transfer=rates(1),
-            corruptions={"blur": Corruption(Proportion(3, 100), Proportion(97, 100))},
-        ),
-        examples={"pgd": (Example(3, 8, True, CLEAN, ADVERSARIAL),)},
-        baselines={"trapdoor": BaselineDetection(False, rates(20), rates(4), rates(2))},
-    )
+from honeykeras.errors import InvalidArgumentError, StorageError
+from honeykeras.evaluation import Detection, Proportion
 
 
 @pytest.fixture
 def document(evaluation):
     return report.make(evaluation, {"dataset": "made", "seed": 0})
+
+
+@pytest.fixture
+def full_document(full_evaluation, sweep_results):
+    return report.make(full_evaluation, {"dataset": "made", "seed": 0}, sweep_results)
 
 
 def test_is_what_the_schema_says(document):
@@ -106,17 +61,50 @@ def test_names_that_others_rely_on(document):
     assert trapdoor["controls"]["no_honeypot"]["attacks"]["pgd"]["true_positive_rate"] == 0.05
 
 
-def test_examples_are_pictures(document):
+def test_all_that_can_be_asked_for(full_document):
+    jsonschema.validate(full_document, report.schema())
+    assert full_document["security"]["recovery"]["gradients"]["cosine_similarity"] == 0.4
+    presence = full_document["indistinguishability"]["pgd"]["images"]
+    assert [test["n"] for test in presence["honeypot"]["tests"]] == [50, 100]
+    first, *_ = full_document["sweep"]
+    assert (first["recipe"], first["varied"], first["value"]) == ("paper", "poison_rate", 0.1)
+    assert (first["clean_accuracy"], first["baseline_clean_accuracy"], first["n"]) == (0.97, 0.99, 100)
+    assert first["reconstruction"]["pgd"]["wrong_key"] == 0.1
+
+
+def test_is_read_as_it_was_written(full_document, tmp_path):
+    report.write(tmp_path / "report.json", full_document)
+    assert report.read(tmp_path / "report.json") == full_document
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (None, StorageError, "Cannot read"),
+        ("{", InvalidArgumentError, "must be a report, JSON. Received: no JSON"),
+        ("[]", InvalidArgumentError, "must be a report of schema version 4. Received: schema_version=None"),
+        ('{"schema_version": 3}', InvalidArgumentError, "schema_version=3. Evaluate again"),
+        ('{"schema_version": 4}', InvalidArgumentError, "must be as the schema of reports says"),
+    ],
+)
+def test_reading_what_is_no_report(tmp_path, content, error, message):
+    if content is not None:
+        (tmp_path / "report.json").write_text(content)
+    with pytest.raises(error, match=re.escape(message)):
+        report.read(tmp_path / "report.json")
+
+
+def test_examples_are_pictures(document, evaluation):
     """The difference is drawn about grey, as strong as the amplification says."""
-    (example,) = document["examples"]["pgd"]
+    (example,), (made,) = document["examples"]["pgd"], evaluation.examples["pgd"]
     clean, adversarial, difference = (
         tf.io.decode_png(base64.b64decode(example[name])).numpy() / 255
         for name in ("clean", "adversarial", "difference")
     )
-    assert np.allclose(clean, CLEAN, atol=1 / 255)
-    assert np.allclose(adversarial, ADVERSARIAL, atol=1 / 255)
+    assert np.allclose(clean, made.x, atol=1 / 255)
+    assert np.allclose(adversarial, made.x_adv, atol=1 / 255)
     assert example["amplification"] == pytest.approx(5)
-    assert np.allclose(difference, 0.5 + 5 * (ADVERSARIAL - CLEAN), atol=1 / 255)
+    assert np.allclose(difference, 0.5 + 5 * (made.x_adv - made.x), atol=1 / 255)
     assert (example["label"], example["predicted"], example["flagged"]) == (3, 8, True)
 
 
@@ -166,7 +154,7 @@ def test_states_versions(document):
     ],
     ids=["neither", "wrong keys", "plain", "one wrong key", "wrong keys spread"],
 )
-def test_exceeding_means_both_controls(wrong_keys, no_honeypot, exceeds):
+def test_exceeding_means_both_controls(rates, wrong_keys, no_honeypot, exceeds):
     """All of 36 of 40 detected: [77 %, 96 %]."""
     arms = tuple(rates(count) for count in wrong_keys)
     detection = Detection(

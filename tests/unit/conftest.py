@@ -1,0 +1,108 @@
+"""Evaluations whose figures are made up, for what shows them."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from honeykeras.evaluation import (
+    AdaptiveDetection,
+    AttackDetection,
+    BaselineDetection,
+    Comparison,
+    Corruption,
+    Detection,
+    DetectionRates,
+    Discrepancies,
+    Estimate,
+    Evaluation,
+    Example,
+    Indistinguishability,
+    Proportion,
+    Reconstruction,
+    Recovery,
+    Roc,
+    Security,
+    SweepResult,
+    TwoSampleTest,
+    Viability,
+)
+from honeykeras.evaluation.roc import FALSE_POSITIVE_RATES, OPERATING_POINTS
+
+CLEAN = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4, 1)
+ADVERSARIAL = np.clip(CLEAN + np.float32(0.1) * np.where(np.arange(16) % 2, 1, -1).reshape(4, 4, 1), 0, 1)
+
+
+def _rates(caught):
+    found = Proportion(caught, 40)
+    roc = Roc(0.8, tuple(rate**0.5 for rate in FALSE_POSITIVE_RATES), dict.fromkeys(OPERATING_POINTS, found))
+    return DetectionRates(
+        Proportion(5, 100), found, {"pgd": AttackDetection(found, Proportion(40, 50))}, {"pgd": roc, "overall": roc}
+    )
+
+
+@pytest.fixture
+def rates():
+    """A function: the rates of a detector that catches so many of 40."""
+    return _rates
+
+
+@pytest.fixture
+def reconstruction():
+    return Reconstruction(
+        Estimate(0.3, (0.2, 0.4)), Estimate(0.1, (0.0, 0.2)), Estimate(math.nan, (math.nan, math.nan)), 40
+    )
+
+
+@pytest.fixture
+def evaluation(reconstruction):
+    return Evaluation(
+        key_id="0123456789abcdef",
+        viability=Viability(Proportion(98, 100), Proportion(99, 100)),
+        reconstruction={"pgd": reconstruction},
+        detection=Detection(
+            detector="key",
+            key_specific=True,
+            max_fpr=0.05,
+            rates=_rates(36),
+            wrong_key=_rates(2.5),
+            wrong_keys=tuple(_rates(count) for count in (2, 3)),
+            no_honeypot=_rates(4),
+            transfer=_rates(1),
+            corruptions={"blur": Corruption(Proportion(3, 100), Proportion(97, 100))},
+        ),
+        examples={"pgd": (Example(3, 8, True, CLEAN, ADVERSARIAL),)},
+        baselines={"trapdoor": BaselineDetection(False, _rates(20), _rates(4), _rates(2))},
+    )
+
+
+@pytest.fixture
+def full_evaluation(evaluation):
+    """The same, with all that is only there if it was asked for."""
+    recovery = Recovery(Estimate(0.4, (0.3, 0.5)), Estimate(0.0, (-0.1, 0.1)), Estimate(0.0, (-0.1, 0.1)), 40)
+    adaptive = AdaptiveDetection(
+        AttackDetection(Proportion(13, 40), Proportion(40, 50)),
+        Proportion(27, 50),
+        Proportion(1, 40),
+        AttackDetection(Proportion(2, 40), Proportion(40, 50)),
+    )
+    spread = np.linspace(0, 0.1, 1000)
+    told = tuple(TwoSampleTest(n, 0.02, 0.01, Proportion(0.8 * n, n)) for n in (50, 100))
+    comparison = Comparison(Discrepancies(spread, spread, 2 * spread, 1.5), told)
+    views = {view: Indistinguishability(comparison, comparison) for view in ("images", "perturbations")}
+    return dataclasses.replace(
+        evaluation,
+        security=Security({"gradients": recovery, "weights": recovery}, {"pgd": {"freezes_half": adaptive}}),
+        indistinguishability={"pgd": views},
+    )
+
+
+@pytest.fixture
+def sweep_results(reconstruction):
+    return [
+        SweepResult(recipe, varied, value, Proportion(97, 100), Proportion(99, 100), {"pgd": reconstruction})
+        for recipe, size in (("paper", "watermark_size"), ("balanced", "block_size"))
+        for varied, values in (("poison_rate", (0.1, 0.3)), (size, (1, 2)), ("amplitude", (0.2, 0.4)))
+        for value in values
+    ]
