@@ -157,9 +157,19 @@ def _starts(counts: np.ndarray) -> np.ndarray:
     return np.cumsum(counts) - counts
 
 
-def _warn_if_unbalanced(counts: np.ndarray, poison_rate: float) -> None:
+def planned_samples(counts: np.ndarray, poison_rate: float) -> int:
+    """How many samples of a pass are poisoned: fewer than the rate says where a class is too small for that.
+
+    Args:
+        counts: Size of each class, shape `(num_classes,)`.
+        poison_rate: Share of all samples, in [0, 1).
+    """
     base, extra = quotas(counts, tf.constant(poison_rate, tf.float64))
-    planned = int(base) * np.count_nonzero(counts) + int(extra)
+    return int(base) * int(np.count_nonzero(counts)) + int(extra)
+
+
+def _warn_if_unbalanced(counts: np.ndarray, poison_rate: float) -> None:
+    planned = planned_samples(counts, poison_rate)
     if planned < round(poison_rate * counts.sum()):
         warnings.warn(
             f"The smallest class has {counts[counts > 0].min()} of {counts.sum()} samples. To poison every class "

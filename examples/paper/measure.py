@@ -14,10 +14,11 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import honeykeras as hk
-from honeykeras import attacks, data, detection, models, recipes, report, training
+from honeykeras import attacks, data, detection, evaluation, models, recipes, report, training
 
 _MODELS = ("model", "baseline", "yardstick")
 
@@ -80,13 +81,15 @@ def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path
     return {name: models.load(folder / f"{name}.keras") for name in _MODELS}, used
 
 
-def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
+def measure(
+    options: argparse.Namespace, seed: int, folder: Path, swept: Sequence[evaluation.SweepResult] | None
+) -> dict:
     """Trains, attacks and judges once; returns the report."""
     parts = data.load(options.dataset, seed=seed)
     trained, used = train(options, seed, parts, folder)
     judged = make_attacks(options.attacks, parts, seed)
     begin = time.monotonic()
-    evaluation = hk.evaluate(
+    found = hk.evaluate(
         trained["model"],
         example_key(options.recipe, seed, parts),
         parts,
@@ -104,7 +107,18 @@ def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
         "attacks": {attack.name: attack.get_config() for attack in judged},
         "seconds": {**used["seconds"], "evaluation": round(time.monotonic() - begin)},
     }
-    return report.make(evaluation, settings)
+    return report.make(found, settings, swept)
+
+
+def record(options: argparse.Namespace, seed: int, swept: Sequence[evaluation.SweepResult] | None = None) -> Path:
+    """Measures, unless that was done; returns where the report is."""
+    folder = options.output / f"{options.dataset}-{options.recipe}-{seed}"
+    path = folder.with_suffix(".json")
+    if not path.exists():
+        options.output.mkdir(parents=True, exist_ok=True)
+        report.write(path, measure(options, seed, folder, swept))
+    print(line(json.loads(path.read_text())), flush=True)
+    return path
 
 
 def line(document: dict) -> str:
@@ -125,7 +139,8 @@ def line(document: dict) -> str:
     )
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -145,14 +160,13 @@ def main() -> None:
     parser.add_argument("--presence", action="store_true", help="also judge whether an attacker notices the honeypot")
     parser.add_argument("--security", action="store_true", help="also judge attackers who know of the honeypot")
     parser.add_argument("--output", type=Path, required=True, help="folder for the records")
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
+    return parser
+
+
+def main() -> None:
+    options = arguments().parse_args()
     for seed in options.seeds:
-        folder = options.output / f"{options.dataset}-{options.recipe}-{seed}"
-        path = folder.with_suffix(".json")
-        if not path.exists():
-            report.write(path, measure(options, seed, folder))
-        print(line(json.loads(path.read_text())), flush=True)
+        record(options, seed)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,13 @@ from pathlib import Path
 from measure import example_master, make_attacks
 
 from honeykeras import attacks, data, recipes, training
-from honeykeras.evaluation import sweep, sweep_points
+from honeykeras.evaluation import SweepResult, sweep, sweep_points
+
+_VARIED = {"poison_rate": ("poison_rate",), "size": ("watermark_size", "block_size"), "amplitude": ("amplitude",)}
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -30,13 +33,20 @@ def main() -> None:
     parser.add_argument("--train-samples", type=int, help="images that are trained on, instead of all")
     parser.add_argument("--seed", type=int, default=0, help="seed of key, split, weights and attacks")
     parser.add_argument("--output", type=Path, required=True, help="folder for the points")
-    options = parser.parse_args()
+    parser.add_argument("--vary", nargs="+", choices=list(_VARIED), default=list(_VARIED), help="what to vary")
+    return parser
+
+
+def run(options: argparse.Namespace) -> list[SweepResult]:
+    """Trains and attacks at all points that are not there yet; returns all."""
+    varied = {name for chosen in options.vary for name in _VARIED[chosen]}
     parts = data.load(options.dataset, seed=options.seed)
     if options.train_samples:
         parts = parts.reduced(options.train_samples)
-    sweep(
+    points = [point for recipe in options.recipes for point in sweep_points(recipe, parts.input_shape)]
+    return sweep(
         parts,
-        [point for recipe in options.recipes for point in sweep_points(recipe, parts.input_shape)],
+        [point for point in points if point.varied in varied],
         options.output,
         master=example_master(options.seed),
         attacks=make_attacks(options.attacks, parts, options.seed),
@@ -45,6 +55,10 @@ def main() -> None:
         seed=options.seed,
         verbose=1,
     )
+
+
+def main() -> None:
+    run(arguments().parse_args())
 
 
 if __name__ == "__main__":

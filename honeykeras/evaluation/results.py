@@ -298,6 +298,8 @@ class SweepResult:
         recipe: Name of the recipe that is varied.
         varied: What of it is: `"poison_rate"`, `"amplitude"`, and `"watermark_size"` or `"block_size"`.
         value: To which value.
+        poisoned: How many of the training images are watermarked each epoch. Where a class is too small to give its
+            part, that is less than the poison rate says; see `Honeypot.poison`.
         clean_accuracy: Of the model with the honeypot, on the clean test images.
         baseline_clean_accuracy: Of the model trained as long without one; the same at all points.
         reconstruction: How much of the watermark attacks draw, with the controls, by attack.
@@ -306,6 +308,7 @@ class SweepResult:
     recipe: str
     varied: str
     value: float
+    poisoned: Proportion
     clean_accuracy: Proportion
     baseline_clean_accuracy: Proportion
     reconstruction: Mapping[str, Reconstruction]

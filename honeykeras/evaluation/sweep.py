@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from honeykeras import _checks, models, patterns, training
+from honeykeras import _checks, models, patterns, poisoning, training
 from honeykeras._files import PathLike
 from honeykeras.attacks import AdversarialExamples, Attack
 from honeykeras.data import Data
@@ -104,7 +104,8 @@ def sweep(
     kept = []
     for point in points:
         settings = _settings(point, honeypot_of(point).key, {**common, **attacked_with})
-        kept.append((_path(folder, data, point, settings), settings))
+        # Not after what is varied: several points may have the same settings.
+        kept.append((sweep_files.path_of(folder, f"{data.name}-{point.recipe.name}", settings), settings))
         # What is wrong with a file is told before hours of training.
         sweep_files.read(*kept[-1])
 
@@ -122,7 +123,7 @@ def sweep(
             honeypot = honeypot_of(point)
             model, _ = training.fit_reference(data, honeypot, **trained_with, verbose=_inner(verbose))
             honey = _Attacked.of(model, data, by_name, samples, verbose)
-            figures = _compare(honeypot.key, honey, plain)
+            figures = _compare(_poisoned(data, point), honeypot.key, honey, plain)
             sweep_files.write(path, settings, figures)
         fields = {field.name: getattr(figures, field.name) for field in dataclasses.fields(figures)}
         results.append(SweepResult(point.recipe.name, point.varied, point.value, **fields))
@@ -173,14 +174,15 @@ def _settings(point: SweepPoint, key: WatermarkKey, further: Mapping[str, Any]) 
     }
 
 
-def _path(folder: PathLike, data: Data, point: SweepPoint, settings: Mapping[str, Any]) -> Path:
-    # What a point is called must not be in it: several points may have the same settings.
-    return sweep_files.path_of(folder, f"{data.name}-{point.recipe.name}", settings)
+def _poisoned(data: Data, point: SweepPoint) -> Proportion:
+    counts = np.bincount(data.train.y, minlength=data.num_classes)
+    return Proportion(poisoning.planned_samples(counts, point.recipe.max_poison_rate), len(data.train))
 
 
-def _compare(key: WatermarkKey, honey: _Attacked, plain: _Attacked) -> sweep_files.Figures:
+def _compare(poisoned: Proportion, key: WatermarkKey, honey: _Attacked, plain: _Attacked) -> sweep_files.Figures:
     decoys = key.control_decoys()
     return sweep_files.Figures(
+        poisoned,
         honey.clean_accuracy,
         plain.clean_accuracy,
         {

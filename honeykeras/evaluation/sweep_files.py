@@ -25,11 +25,13 @@ class Figures:
     """What a file holds of a point, beside its settings.
 
     Attributes:
+        poisoned: Training images that are watermarked each epoch.
         clean_accuracy: Of the model with the honeypot.
         baseline_clean_accuracy: Of the one without.
         reconstruction: By attack.
     """
 
+    poisoned: Proportion
     clean_accuracy: Proportion
     baseline_clean_accuracy: Proportion
     reconstruction: Mapping[str, Reconstruction]
@@ -123,6 +125,7 @@ def _finite(value: Any) -> Any:
 
 def _decode(figures: Mapping[str, Any]) -> Figures:
     return Figures(
+        Proportion(**figures["poisoned"]),
         Proportion(**figures["clean_accuracy"]),
         Proportion(**figures["baseline_clean_accuracy"]),
         {attack: _reconstruction(found) for attack, found in figures["reconstruction"].items()},

@@ -51,7 +51,7 @@ def make(
     Args:
         evaluation: What was found.
         settings: How, as plain data: the data set, the recipe, the attacks, the seed and so on. Nothing secret.
-        sweep: What was found over poison rates, sizes and amplitudes, if that was done.
+        sweep: What `evaluation.sweep` found, if it was run.
 
     Returns:
         Plain JSON data in the form that `schema()` describes. A figure that does not exist, such as an interval
@@ -197,6 +197,7 @@ def _sweep_point(result: SweepResult) -> dict[str, Any]:
         "recipe": result.recipe,
         "varied": result.varied,
         "value": result.value,
+        "poisoned_rate": result.poisoned.value,
         **_viability(result),
         "reconstruction": {name: _cosines(found) for name, found in result.reconstruction.items()},
     }

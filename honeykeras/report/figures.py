@@ -162,7 +162,12 @@ def _panels(points: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Map
     """What was varied of which recipe, and its points, in the order in which they come."""
     for recipe, varied in dict.fromkeys((point["recipe"], point["varied"]) for point in points):
         chosen = [point for point in points if (point["recipe"], point["varied"]) == (recipe, varied)]
-        yield f"{recipe}: {varied.replace('_', ' ')}", sorted(chosen, key=lambda point: point["value"])
+        yield f"{recipe}: {varied.replace('_', ' ')}", sorted(chosen, key=_place)
+
+
+def _place(point: Mapping[str, Any]) -> float:
+    """Where a point stands. Poison rates that the data cannot give are shown as what was poisoned."""
+    return point["poisoned_rate"] if point["varied"] == "poison_rate" else point["value"]
 
 
 def _accuracy(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
@@ -170,7 +175,7 @@ def _accuracy(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
         ("clean_accuracy", _INK, "with the honeypot"),
         ("baseline_clean_accuracy", _MUTED, "without"),
     ):
-        values = [point["value"] for point in points]
+        values = [_place(point) for point in points]
         shares = [100 * point[name] for point in points]
         low, high = ([100 * point[f"{name}_interval"][end] for point in points] for end in (0, 1))
         axes.plot(values, shares, "o-", color=colour, markersize=3, linewidth=1.2, label=label)
@@ -184,7 +189,7 @@ def _cosines(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
             ("wrong_key", ":", "wrong keys"),
             ("no_honeypot", "--", "no honeypot"),
         ):
-            drawn = [(point["value"], point["reconstruction"][attack][name]) for point in points]
+            drawn = [(_place(point), point["reconstruction"][attack][name]) for point in points]
             drawn = [(value, cosine) for value, cosine in drawn if cosine is not None]
             if drawn:
                 axes.plot(

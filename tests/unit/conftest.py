@@ -101,7 +101,15 @@ def full_evaluation(evaluation):
 @pytest.fixture
 def sweep_results(reconstruction):
     return [
-        SweepResult(recipe, varied, value, Proportion(97, 100), Proportion(99, 100), {"pgd": reconstruction})
+        SweepResult(
+            recipe,
+            varied,
+            value,
+            Proportion(30, 100),
+            Proportion(97, 100),
+            Proportion(99, 100),
+            {"pgd": reconstruction},
+        )
         for recipe, size in (("paper", "watermark_size"), ("balanced", "block_size"))
         for varied, values in (("poison_rate", (0.1, 0.3)), (size, (1, 2)), ("amplitude", (0.2, 0.4)))
         for value in values

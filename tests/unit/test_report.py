@@ -69,7 +69,8 @@ def test_all_that_can_be_asked_for(full_document):
     first, *_ = full_document["sweep"]
     assert (first["recipe"], first["varied"], first["value"]) == ("paper", "poison_rate", 0.1)
     assert (first["clean_accuracy"], first["baseline_clean_accuracy"], first["n"]) == (0.97, 0.99, 100)
-    assert first["reconstruction"]["pgd"]["wrong_key"] == 0.1
+    assert first["poisoned_rate"] == 0.3
+    assert first["reconstruction"] == full_document["reconstruction"]
 
 
 def test_is_read_as_it_was_written(full_document, tmp_path):
