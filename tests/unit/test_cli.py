@@ -18,7 +18,7 @@ from honeykeras.errors import StorageError
 
 # Of the paper's recipe, which trains no extractor; CI runs the default one by the README's command.
 QUICK = ["--epochs", "8", "--verbose", "0"]
-COMMANDS = ["keygen", "train", "attack", "evaluate", "export", "quickstart"]
+COMMANDS = ["keygen", "train", "attack", "evaluate", "report", "export", "quickstart"]
 
 
 @pytest.fixture(scope="module")
