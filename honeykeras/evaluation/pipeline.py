@@ -9,7 +9,7 @@ import keras
 from honeykeras import _checks
 from honeykeras.attacks import Attack
 from honeykeras.data import Data
-from honeykeras.detection import KINDS, Detector, KeyScoreDetector, PaperDetector, fit_extractor
+from honeykeras.detection import KINDS, Detector, KeyScoreDetector, PaperDetector, TrapdoorDetector, fit_extractor
 from honeykeras.detection.calibration import check_sample_size
 from honeykeras.detection.extractor import check_family
 from honeykeras.errors import InvalidArgumentError
@@ -103,9 +103,12 @@ def evaluate(
         raise InvalidArgumentError(
             f"`security` can be assessed with the detector {Detector.name!r} only. Received: {kind.name!r}."
         )
+    # What does not fit is told now, and not after all else.
     if yardstick is not None:
-        # That it fits the data is told now, and not after all else.
         predict_labels(yardstick, data.test.x[:1])
+    if TrapdoorDetector in (kind, *others):
+        for judged in (model, baseline):
+            TrapdoorDetector(key).fit(judged, data.detector.x[:1])
     make = DetectorMaker(kind, extractor, max_fpr)
     honey = Arena(model, data, attack_by_name, samples, make, verbose)
     plain = Arena(baseline, data, attack_by_name, samples, make, verbose)

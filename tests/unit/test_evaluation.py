@@ -153,6 +153,13 @@ def test_examples_are_successes(data, planted):
     assert 0 < np.abs(example.x_adv - example.x).max() <= 0.3 + 0.5 / 255
 
 
+def test_model_without_neurons_to_look_at_is_told_before_attacks(data, monkeypatch):
+    pooled = keras.Sequential([keras.Input(SHAPE), keras.layers.Conv2D(2, 3), keras.layers.GlobalAveragePooling2D()])
+    monkeypatch.setattr(PGD, "generate", lambda *args, **kwargs: pytest.fail("The models were attacked."))
+    with pytest.raises(ModelError, match="must end in dense layers"):
+        hk.evaluate(pooled, KEY, data, baseline=linear(OTHER), attacks=[ATTACK], baseline_detectors=["trapdoor"])
+
+
 class TestBadInput:
     def judge(self, data, **changes):
         arguments = {"baseline": linear(OTHER), "attacks": [PGD(0.3, steps=2)], "samples": 50, **changes}
