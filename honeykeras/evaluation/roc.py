@@ -104,4 +104,5 @@ def _exceeded_by(clean: np.ndarray, rate: float) -> float:
 
 def _mean(proportions: Sequence[Proportion]) -> Proportion:
     n = min(proportion.n for proportion in proportions)
-    return Proportion(float(np.mean([proportion.value for proportion in proportions])) * n if n else 0.0, n)
+    # Counts, and not shares times `n`: what is whole is to stay so.
+    return Proportion(float(np.mean([each.count * n / each.n for each in proportions])) if n else 0.0, n)
