@@ -81,9 +81,7 @@ def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path
     return {name: models.load(folder / f"{name}.keras") for name in _MODELS}, used
 
 
-def measure(
-    options: argparse.Namespace, seed: int, folder: Path, swept: Sequence[evaluation.SweepResult] | None
-) -> dict:
+def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
     """Trains, attacks and judges once; returns the report."""
     parts = data.load(options.dataset, seed=seed)
     trained, used = train(options, seed, parts, folder)
@@ -107,16 +105,18 @@ def measure(
         "attacks": {attack.name: attack.get_config() for attack in judged},
         "seconds": {**used["seconds"], "evaluation": round(time.monotonic() - begin)},
     }
-    return report.make(found, settings, swept)
+    return report.make(found, settings)
 
 
 def record(options: argparse.Namespace, seed: int, swept: Sequence[evaluation.SweepResult] | None = None) -> Path:
-    """Measures, unless that was done; returns where the report is."""
+    """Measures, unless that was done, and adds the sweep, if there is one; returns where the report is."""
     folder = options.output / f"{options.dataset}-{options.recipe}-{seed}"
     path = folder.with_suffix(".json")
     if not path.exists():
         options.output.mkdir(parents=True, exist_ok=True)
-        report.write(path, measure(options, seed, folder, swept))
+        report.write(path, measure(options, seed, folder))
+    if swept:
+        report.write(path, report.with_sweep(report.read(path), swept), overwrite=True)
     print(line(json.loads(path.read_text())), flush=True)
     return path
 

@@ -1,12 +1,12 @@
 """The report: an evaluation as a JSON document with a versioned schema, and that for people.
 
-`make` turns an evaluation into the document, `write` and `read` keep it. All else is made of the document: a page
+`make` turns an evaluation into the document, `with_sweep` adds a sweep, `write` and `read` keep it. All else is made of the document: a page
 (`render`, `write_page`), a model card (`model_card`) and TensorBoard's events (`write_summaries`). These, and `read`,
 need the extra `report`.
 """
 
 from honeykeras.report.card import model_card
-from honeykeras.report.document import SCHEMA_VERSION, environment, make, read, schema, write
+from honeykeras.report.document import SCHEMA_VERSION, environment, make, read, schema, with_sweep, write
 from honeykeras.report.page import render, write_page
 from honeykeras.report.tensorboard import write_summaries
 
@@ -18,6 +18,7 @@ __all__ = [
     "read",
     "render",
     "schema",
+    "with_sweep",
     "write",
     "write_page",
     "write_summaries",

@@ -43,15 +43,12 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _PACKAGES = ("honeykeras", "tensorflow", "keras", "numpy", "scikit-learn", "cleverhans")
 
 
-def make(
-    evaluation: Evaluation, settings: Mapping[str, Any], sweep: Sequence[SweepResult] | None = None
-) -> dict[str, Any]:
+def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Turns an evaluation into the report's document.
 
     Args:
         evaluation: What was found.
         settings: How, as plain data: the data set, the recipe, the attacks, the seed and so on. Nothing secret.
-        sweep: What `evaluation.sweep` found, if it was run.
 
     Returns:
         Plain JSON data in the form that `schema()` describes. A figure that does not exist, such as an interval
@@ -106,9 +103,22 @@ def make(
         "examples": {name: [_example(each) for each in found] for name, found in evaluation.examples.items()},
         "security": _security(evaluation.security) if evaluation.security else None,
         "indistinguishability": _presence(evaluation.indistinguishability),
-        "sweep": None if sweep is None else [_sweep_point(result) for result in sweep],
+        "sweep": None,
     }
     return _plain(document)
+
+
+def with_sweep(document: Mapping[str, Any], sweep: Sequence[SweepResult]) -> dict[str, Any]:
+    """Adds a sweep to a report, in place of the one that it may hold.
+
+    Args:
+        document: The report.
+        sweep: What `evaluation.sweep` found.
+
+    Returns:
+        The report with the sweep; `document` is left as it is.
+    """
+    return _plain({**document, "sweep": [_sweep_point(result) for result in sweep]})
 
 
 def write(path: PathLike, document: Mapping[str, Any], *, overwrite: bool = False) -> None:

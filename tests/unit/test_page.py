@@ -28,7 +28,8 @@ def document(evaluation):
 
 @pytest.fixture
 def full_document(full_evaluation, sweep_results):
-    return {**report.make(full_evaluation, SETTINGS, sweep_results), "key_id": KEY.key_id}
+    document = {**report.make(full_evaluation, SETTINGS), "key_id": KEY.key_id}
+    return report.with_sweep(document, sweep_results)
 
 
 class Checked(html.parser.HTMLParser):

@@ -20,7 +20,7 @@ def document(evaluation):
 
 @pytest.fixture
 def full_document(full_evaluation, sweep_results):
-    return report.make(full_evaluation, {"dataset": "made", "seed": 0}, sweep_results)
+    return report.with_sweep(report.make(full_evaluation, {"dataset": "made", "seed": 0}), sweep_results)
 
 
 def test_is_what_the_schema_says(document):
@@ -71,6 +71,13 @@ def test_all_that_can_be_asked_for(full_document):
     assert (first["clean_accuracy"], first["baseline_clean_accuracy"], first["n"]) == (0.97, 0.99, 100)
     assert first["poisoned_rate"] == 0.3
     assert first["reconstruction"] == full_document["reconstruction"]
+
+
+def test_sweep_can_be_replaced(full_document, sweep_results):
+    fewer = report.with_sweep(full_document, sweep_results[:1])
+    assert fewer["sweep"] == full_document["sweep"][:1]
+    assert len(full_document["sweep"]) == len(sweep_results) > 1
+    jsonschema.validate(fewer, report.schema())
 
 
 def test_is_read_as_it_was_written(full_document, tmp_path):
