@@ -1,8 +1,8 @@
 """The report: an evaluation as a JSON document with a versioned schema, and that for people.
 
-`make` turns an evaluation into the document, `with_sweep` adds a sweep, `write` and `read` keep it. All else is made of the document: a page
-(`render`, `write_page`), a model card (`model_card`) and TensorBoard's events (`write_summaries`). These, and `read`,
-need the extra `report`.
+`make` turns an evaluation into the document, `with_sweep` adds a sweep to it, `write` and `read` keep it. All else is
+made of the document: a page (`render`, `write_page`), a model card (`model_card`) and TensorBoard's events
+(`write_summaries`). These, and `read`, need the extra `report`.
 """
 
 from honeykeras.report.card import model_card
