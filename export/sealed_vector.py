@@ -53,7 +53,8 @@ class SealedVector(tf.saved_model.experimental.TrackableResource):
                 relative to the version folder, wherever that is moved to.
 
         Raises:
-            InvalidArgumentError: If there are no `key_paths` or one has a wildcard, or `size` is no whole number of at least 1.
+            InvalidArgumentError: If there are no `key_paths`, or one has a wildcard, or `size` is no whole number of at
+                least 1.
         """
         # Integers as these have kernels on no other device.
         super().__init__(device="/CPU:0")
