@@ -56,6 +56,11 @@ def version(written, tmp_path):
     return copy
 
 
+def content_of(folder):
+    """All files of a folder, one after the other."""
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
 def assert_not_loaded(version, *expected):
     """Loading fails with one sentence that says what the reader needs, and no key."""
     # Python's loader gives what was not found an error of Python's.
@@ -144,7 +149,7 @@ class TestFailsClosed:
 
 class TestSecrecy:
     def test_neither_numbers_nor_key_are_in_any_file(self, version):
-        content = b"".join(path.read_bytes() for path in version.rglob("*") if path.is_file())
+        content = content_of(version)
         assert VALUES.tobytes()[:16] not in content
         assert VALUES.astype(np.float32).tobytes()[:16] not in content
         assert KEY._secret not in content
@@ -155,18 +160,18 @@ class TestSecrecy:
         module = tf.Module()
         module.values = tf.Variable(VALUES)
         tf.saved_model.save(module, str(tmp_path / "1"))
-        content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        content = content_of(tmp_path)
         assert VALUES.tobytes()[:16] in content
 
     def test_what_is_loaded_and_saved_again_holds_no_numbers(self, version, tmp_path):
         loaded = load(version)
         tf.train.Checkpoint(model=loaded).write(str(tmp_path / "again" / "checkpoint"))
         tf.saved_model.save(loaded, str(tmp_path / "again" / "1"))
-        content = b"".join(path.read_bytes() for path in (tmp_path / "again").rglob("*") if path.is_file())
+        content = content_of(tmp_path / "again")
         assert VALUES.tobytes()[:16] not in content
 
     def test_nothing_says_what_it_is_for(self, version):
-        content = b"".join(path.read_bytes() for path in version.rglob("*") if path.is_file()).lower()
+        content = content_of(version).lower()
         for word in (b"honey", b"watermark", b"detect", b"seal", b"secret", b"cipher", b"poly1305", b"decrypt"):
             assert word not in content
 
