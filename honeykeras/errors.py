@@ -10,6 +10,8 @@ Every error that the library raises on purpose is one of these::
     ├── DatasetError                           a named data set cannot be loaded
     ├── StorageError (OSError)                 a file or folder cannot be read or written
     ├── SecretSerializationError (TypeError)   something that holds a secret was to be serialized
+    ├── LeakError                              an artifact was to be published with a secret in it
+    ├── SignatureError                         an artifact is not what was signed
     └── MissingDependencyError (ImportError)   an optional package is needed
 
 A message says what must hold, what was received and, where it is not plain, what to do. No message ever
@@ -23,10 +25,12 @@ __all__ = [
     "HoneyKerasError",
     "InvalidArgumentError",
     "KeyFileError",
+    "LeakError",
     "MissingDependencyError",
     "ModelError",
     "PassphraseError",
     "SecretSerializationError",
+    "SignatureError",
     "StorageError",
 ]
 
@@ -61,6 +65,14 @@ class StorageError(HoneyKerasError, OSError):
 
 class SecretSerializationError(HoneyKerasError, TypeError):
     """An object that holds a secret was to be pickled, or saved in the clear."""
+
+
+class LeakError(HoneyKerasError):
+    """An artifact was to be published that holds a secret, or a word that tells what it is."""
+
+
+class SignatureError(HoneyKerasError):
+    """An artifact is not what was signed, or was signed by somebody else."""
 
 
 class MissingDependencyError(HoneyKerasError, ImportError):

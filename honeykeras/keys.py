@@ -33,7 +33,7 @@ class WatermarkKey:
 
     A key is 32 bytes from the operating system's CSPRNG and a public description: the inputs it is for and the
     family of patterns it draws from. Everything secret is derived from the two by HKDF-SHA256 (RFC 5869) under
-    a label that names scheme version and purpose: which features, which pattern, which labels, sealing. Two
+    a label that names scheme version and purpose: which features, which pattern, which labels. Two
     keys with the same bytes but different descriptions share nothing.
 
     The key is the only object that holds secrets; everything else holds its `key_id`, or is built from the key

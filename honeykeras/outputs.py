@@ -78,7 +78,10 @@ class Logits:
         self.gives_probabilities = bool((sample >= 0).all() and (np.abs(sample.sum(axis=1) - 1) < _TOLERANCE).all())
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        output = self._model(x, training=False)
+        return self.of_output(self._model(x, training=False))
+
+    def of_output(self, output: tf.Tensor) -> tf.Tensor:
+        """The same of what the model said already, in the graph where it did."""
         before_softmax = softmax_input(output)
         if before_softmax is not None:
             return tf.cast(before_softmax, tf.float32)

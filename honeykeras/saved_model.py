@@ -78,10 +78,22 @@ class FrozenFunction(keras.layers.Layer):
 
         self._run = tf.compat.v1.wrap_function(run, [tf.TensorSpec(given.shape, given.dtype)])
         # So that two such models differ in their weights, as others do.
-        digest = hashlib.sha256(graph.SerializeToString(deterministic=True)).digest()
+        digest = _digest(graph)
         self.add_weight(
             shape=(len(digest),), dtype="uint8", initializer="zeros", trainable=False, name="sha256"
         ).assign(np.frombuffer(digest, np.uint8))
 
     def call(self, inputs: Any) -> Any:
         return self._run(inputs)
+
+
+def _digest(graph: tf.compat.v1.GraphDef) -> bytes:
+    """SHA-256 of what the nodes of a frozen graph do, constants included.
+
+    Names and order are left out: they differ from one loading of a SavedModel to the next.
+    """
+    contents = []
+    for node in graph.node:
+        unnamed = type(node)(op=node.op, attr=node.attr)
+        contents.append(hashlib.sha256(unnamed.SerializeToString(deterministic=True)).digest())
+    return hashlib.sha256(b"".join(sorted(contents))).digest()

@@ -91,6 +91,16 @@ class CalibratedDetector(abc.ABC):
             )
         return self._threshold
 
+    @property
+    def secret(self) -> np.ndarray:
+        """What `statistic` takes as such, one vector, float64: as secret as the key."""
+        return self._fitted()[1]
+
+    @property
+    def networks(self) -> list[keras.Model]:
+        """What `statistic` runs beside the classifier."""
+        return []
+
     def score(self, x: np.ndarray) -> np.ndarray:
         """How adversarial each input looks.
 
@@ -120,8 +130,7 @@ class CalibratedDetector(abc.ABC):
         Args:
             **kwargs: Arguments of `keras.layers.Layer`.
         """
-        _, secret = self._fitted()
-        return DetectorLayer(self.statistic, secret, self.threshold, self.watermark.input_shape, **kwargs)
+        return DetectorLayer(self.statistic, self.secret, self.threshold, self.watermark.input_shape, **kwargs)
 
     def _set(self, model: keras.Model, secret: np.ndarray) -> None:
         """Ends a fit. A threshold set before no longer holds."""

@@ -41,6 +41,10 @@ class KeyScoreDetector(CalibratedDetector):
             raise InvalidArgumentError("The detector must be fitted first. Call `fit`.")
         return self._extractor
 
+    @property
+    def networks(self) -> list[keras.Model]:
+        return [self.extractor]
+
     def class_scores(self, x: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
         """The scores that there would be for each class if it were predicted, `(batch, views, num_classes)`, float64.
 

@@ -83,7 +83,8 @@ def fit_extractor(
     inputs = keras.Input(input_shape)
     scaled = keras.layers.Rescaling((1 / (high - low)).tolist(), (-low / (high - low)).tolist())(inputs)
     views = [keras.layers.Reshape((1, -1))(view(scaled)) for view in (network, whitening)]
-    return keras.Model(inputs, keras.layers.Concatenate(axis=1)(views), name="extractor")
+    # Its name stands in exported graphs, which must not tell what it is for.
+    return keras.Model(inputs, keras.layers.Concatenate(axis=1)(views), name="views")
 
 
 def check_family(family: Family) -> Blocks:

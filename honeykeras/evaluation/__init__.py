@@ -2,7 +2,7 @@
 
 from honeykeras.evaluation.arena import correctly_classified
 from honeykeras.evaluation.indistinguishability import Discrepancies, TwoSampleTest
-from honeykeras.evaluation.pipeline import evaluate
+from honeykeras.evaluation.pipeline import evaluate, fit_detector
 from honeykeras.evaluation.results import (
     AdaptiveDetection,
     AttackDetection,
@@ -49,6 +49,7 @@ __all__ = [
     "Viability",
     "correctly_classified",
     "evaluate",
+    "fit_detector",
     "sweep",
     "sweep_points",
 ]

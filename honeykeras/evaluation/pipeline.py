@@ -9,11 +9,19 @@ import keras
 from honeykeras import _checks
 from honeykeras.attacks import Attack
 from honeykeras.data import Data
-from honeykeras.detection import KINDS, Detector, KeyScoreDetector, PaperDetector, TrapdoorDetector, fit_extractor
+from honeykeras.detection import (
+    KINDS,
+    CalibratedDetector,
+    Detector,
+    KeyScoreDetector,
+    PaperDetector,
+    TrapdoorDetector,
+    fit_extractor,
+)
 from honeykeras.detection.calibration import check_sample_size
 from honeykeras.detection.extractor import check_family
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.evaluation.arena import Arena, DetectorMaker, check_attacks
+from honeykeras.evaluation.arena import Arena, DetectorMaker, attack_correct, check_attacks
 from honeykeras.evaluation.presence import judge_presence
 from honeykeras.evaluation.reconstruction import reconstruct
 from honeykeras.evaluation.results import (
@@ -137,6 +145,54 @@ def evaluate(
         security=assess(honey, plain, key, attacks, seed=seed) if security else None,
         indistinguishability=judge_presence(honey, plain, yardstick, attacks, seed=seed) if yardstick else None,
     )
+
+
+def fit_detector(
+    model: keras.Model,
+    key: WatermarkKey,
+    data: Data,
+    *,
+    attacks: Sequence[Attack] = (),
+    detector: str | None = None,
+    extractor: keras.Model | None = None,
+    max_fpr: float = 0.01,
+    samples: int = 500,
+    seed: int = 0,
+    verbose: int = 0,
+) -> CalibratedDetector:
+    """The detector that `evaluate` judges: fitted and calibrated on parts of the data that the tests leave alone.
+
+    Args:
+        model: The classifier with the honeypot.
+        key: The key that it was trained with.
+        data: The data set, in its disjoint parts.
+        attacks: What a kind of detector that learns from attacks learns from.
+        detector: As for `evaluate`, as are all others.
+        extractor: As for `evaluate`.
+        max_fpr: As for `evaluate`.
+        samples: As for `evaluate`.
+        seed: As for `evaluate`.
+        verbose: As for `evaluate`.
+
+    Raises:
+        InvalidArgumentError: If an argument breaks a rule, key and data do not fit, or there is no attack that succeeds
+            to learn from.
+        ModelError: If the model does not fit the data.
+    """
+    data.check_key(key)
+    check_sample_size(len(data.calibration), max_fpr)
+    kind = KINDS[_checks.one_of("detector", detector or _default_kind(key), KINDS)]
+    if issubclass(kind, KeyScoreDetector) and extractor is None:
+        extractor = fit_extractor(data.train.x, check_family(key.pattern), seed=seed, verbose=verbose)
+    examples = []
+    if kind.needs_adversarial:
+        used = check_attacks(attacks).values()
+        examples = [attack_correct(model, attack, data.detector, samples, verbose) for attack in used]
+        if not any(made.success.any() for made in examples):
+            raise InvalidArgumentError(
+                f"The detector {kind.name!r} must have attacks that succeed to learn from. Received: none."
+            )
+    return DetectorMaker(kind, extractor, max_fpr)(key, model, examples, data)
 
 
 def _default_kind(key: WatermarkKey) -> str:

@@ -1,11 +1,11 @@
 """The report: an evaluation as a JSON document with a versioned schema, and that for people.
 
 `make` turns an evaluation into the document, `with_sweep` adds a sweep to it, `write` and `read` keep it. All else is
-made of the document: a page (`render`, `write_page`), a model card (`model_card`) and TensorBoard's events
-(`write_summaries`). These, and `read`, need the extra `report`.
+made of the document: a page (`render`, `write_page`), a model card (`model_card`, `model_card_json`,
+`write_model_card`) and TensorBoard's events (`write_summaries`). These, and `read`, need the extra `report`.
 """
 
-from honeykeras.report.card import model_card
+from honeykeras.report.card import model_card, model_card_json, write_model_card
 from honeykeras.report.document import SCHEMA_VERSION, environment, make, read, schema, with_sweep, write
 from honeykeras.report.page import render, write_page
 from honeykeras.report.tensorboard import write_summaries
@@ -15,11 +15,13 @@ __all__ = [
     "environment",
     "make",
     "model_card",
+    "model_card_json",
     "read",
     "render",
     "schema",
     "with_sweep",
     "write",
+    "write_model_card",
     "write_page",
     "write_summaries",
 ]
