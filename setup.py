@@ -3,7 +3,11 @@ from pathlib import Path
 from setuptools import setup
 
 REPORT = ["jinja2>=3.1", "jsonschema>=4.20", "matplotlib>=3.8"]
-CLI = [*REPORT, "click>=8.2", "rich>=13"]
+# Protocol buffers of TensorFlow Serving, which exporting needs.
+SERVING = ["tensorflow-serving-api>=2.19"]
+# model-signing imports pyOpenSSL without declaring it.
+SIGNING = ["model-signing>=1.1", "pyOpenSSL>=24"]
+CLI = [*REPORT, *SERVING, "click>=8.2", "rich>=13"]
 
 setup(
     name="honeykeras",
@@ -24,7 +28,11 @@ setup(
         "honeykeras.export",
         "honeykeras.report",
     ],
-    package_data={"honeykeras": ["py.typed"], "honeykeras.report": ["schema.json", "*.jinja"]},
+    package_data={
+        "honeykeras": ["py.typed"],
+        "honeykeras.export": ["deploy/*.jinja"],
+        "honeykeras.report": ["schema.json", "*.jinja"],
+    },
     install_requires=[
         "cleverhans>=4.0",
         "cryptography>=42",
@@ -39,7 +47,18 @@ setup(
     extras_require={
         "cli": CLI,
         "report": REPORT,
-        "test": [*CLI, "hypothesis>=6.100", "pytest>=8", "tensorboard>=2.18"],
+        "serving": SERVING,
+        "signing": SIGNING,
+        "test": [
+            *CLI,
+            *SIGNING,
+            "check-jsonschema>=0.30",  # for the schema of compose files, which it ships
+            "hypothesis>=6.100",
+            "kubernetes-validate>=1.30",
+            "pytest>=8",
+            "pyyaml>=6",
+            "tensorboard>=2.18",
+        ],
     },
     entry_points={"console_scripts": ["honeykeras = honeykeras.__main__:main"]},
     classifiers=[

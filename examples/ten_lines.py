@@ -26,7 +26,10 @@ examples = hk.attacks.PGD(epsilon=0.3).generate(model, right.x, right.y).quantiz
 print(f"{detector.flag(examples.successful).mean():.1%} of the attacks flagged")
 
 key.save(output / "watermark.key")
-export.save(model, output / "serving" / "digits")
+sealing_key = export.SealingKey.generate()
+sealing_key.save(output / "model.key")
+export.save_guarded(model, output / "serving" / "digits", detector, sealing_key, policy="uniform")
+export.save(model, output / "serving" / "digits-public")
 
 # What it is worth shows only beside a model that was trained as long without a honeypot.
 baseline = hk.models.small_cnn(data.input_shape, data.num_classes)

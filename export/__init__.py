@@ -3,10 +3,19 @@
 ```python
 from honeykeras import export
 
-export.save(model, "serving/mnist")  # writes serving/mnist/1/, then 2/, ...
+export.save(model, "serving/mnist-public")  # to hand out: writes serving/mnist-public/1/, then 2/, ...
+
+sealing_key = export.SealingKey.generate()
+sealing_key.save("model.key")  # beside serving/, or what is mounted at /run/secrets/model.key
+export.save_guarded(model, "serving/mnist", detector, sealing_key, policy="decoy")  # for the trusted host
 ```
 """
 
-from honeykeras.export.archive import save
+from honeykeras.export.archive import KEY_PATHS, save, save_guarded
+from honeykeras.export.inspection import inspect
+from honeykeras.export.policies import POLICIES
+from honeykeras.export.rotation import reseal
+from honeykeras.export.sealing import SealingKey
+from honeykeras.export.verification import Check, verify
 
-__all__ = ["save"]
+__all__ = ["KEY_PATHS", "POLICIES", "Check", "SealingKey", "inspect", "reseal", "save", "save_guarded", "verify"]

@@ -1,8 +1,9 @@
-"""`save`: a Keras classifier as a version folder that TensorFlow Serving loads."""
+"""`save` and `save_guarded`: a Keras classifier as a version folder that TensorFlow Serving loads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -10,19 +11,42 @@ import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras._files import PathLike
-from honeykeras.errors import ModelError, StorageError
+from honeykeras.detection import CalibratedDetector
+from honeykeras.errors import InvalidArgumentError, ModelError, StorageError
+from honeykeras.export import batching, graph, leaks, manifest, signatures, warmup
+from honeykeras.export.policies import POLICIES
 from honeykeras.export.publish import new_version
-from honeykeras.outputs import Logits
+from honeykeras.export.sealed_detector import SealedDetector
+from honeykeras.export.sealed_vector import SealedVector
+from honeykeras.export.sealing import SealingKey
+
+KEY_PATHS = ("/run/secrets/model.key", "../../../model.key")
+"""Where artifacts look for their key: where container engines put secrets, then beside the folder of all models."""
 
 
 def save(
-    model: keras.Model, path: PathLike, *, version: int | None = None, input_shape: Sequence[int] | None = None
+    model: keras.Model,
+    path: PathLike,
+    *,
+    version: int | None = None,
+    input_shape: Sequence[int] | None = None,
+    input_range: _checks.InputRange = (0.0, 1.0),
+    class_names: Sequence[str] | None = None,
+    keep_secret: CalibratedDetector | None = None,
 ) -> Path:
-    """Exports a classifier as a SavedModel, in a new version folder, in one atomic step.
+    """Exports a classifier as a SavedModel to hand out, in a new version folder, in one atomic step.
 
-    Its one signature, `serving_default`, takes `inputs`, shape `(batch, *input_shape)`, float32, and gives
-    `probabilities`, shape `(batch, num_classes)`, float32, whether the model's output is logits or
-    probabilities.
+    Its signatures, all of batches:
+
+    - `serving_default`: `inputs`, `(batch, *input_shape)`, float32, to `probabilities`, `(batch, num_classes)`,
+      float32, whether the model's output is logits or probabilities.
+    - `predict_images`, if inputs are images: `image_bytes`, `(batch,)`, string, the content of PNG or JPEG files of
+      the inputs' size, to the same.
+    - `classify`: TensorFlow Serving's own form, `inputs`, `(batch,)`, string, serialized `tf.Example` of a feature
+      `inputs`, to `classes`, string, and `scores`, float32, both `(batch, num_classes)`.
+
+    With it go warmup requests of noise, parameters for batching and a manifest. Before it is published, all its files
+    are scanned for leaks, and it is loaded and answers the warmup requests.
 
     Args:
         model: The classifier.
@@ -30,34 +54,112 @@ def save(
         version: Number of the version folder to make, at least 1. Defaults to one more than the highest there.
         input_shape: Shape of one input, without the batch. Needed only for a subclassed model, which does not
             tell.
+        input_range: Least and greatest value of an input, for `predict_images`.
+        class_names: What `classify` calls the classes. Defaults to their numbers.
+        keep_secret: A detector for the model. That nothing it knows is in the artifact is then part of the scan.
 
     Returns:
         The version folder, for example `serving/mnist/1`.
 
     Raises:
-        InvalidArgumentError: If `version` is no whole number of at least 1, or `input_shape` is no shape.
-        ModelError: If the model is no classifier, or its input shape is not known.
+        InvalidArgumentError: If an argument breaks a rule.
+        LeakError: If the artifact would hold a secret, or say what it is.
+        MissingDependencyError: If TensorFlow Serving's protocol buffers are not installed.
+        ModelError: If the model is no classifier, its input shape is not known, or what was exported does not answer.
         StorageError: If the version exists already, or the disk refuses. Versions that exist stay intact.
     """
-    shape = _input_shape(model, input_shape)
-    logits = Logits(model, shape)
+    shape, bounds = _input_shape(model, input_shape), _checks.input_range(input_range)
+    endpoints = signatures.make_signatures(model, shape, bounds, class_names)
+    needles = {} if keep_secret is None else leaks.needles(keep_secret)
+    return _publish(path, version, endpoints, needles, shape, bounds)
 
-    def predict(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": tf.nn.softmax(logits(inputs))}
 
-    signature = keras.InputSpec(shape=(None, *shape), dtype="float32", name="inputs")
+def save_guarded(
+    model: keras.Model,
+    path: PathLike,
+    detector: CalibratedDetector,
+    sealing_key: SealingKey,
+    *,
+    policy: str = "uniform",
+    key_paths: Sequence[str] = KEY_PATHS,
+    version: int | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Path:
+    """Exports a classifier and its detector as a SavedModel for a host that is trusted.
+
+    It has the signatures that `save` describes, all of which answer as the policy says where the detector flags an
+    input; and `extended`, for the operator alone: `inputs` to the model's own `probabilities`, a `score` in [0, 1],
+    `(batch,)`, float32, which is 0.5 at the threshold, and a `flag`, `(batch,)`, bool.
+
+    What the detector knows is sealed. The artifact cannot be loaded without the key file, and tells nobody anything
+    without it, not even that there is a detector.
+
+    Args:
+        model: The classifier.
+        path: As for `save`.
+        detector: The model's detector, calibrated.
+        sealing_key: What opens the artifact. Save it where one of `key_paths` finds it.
+        policy: What clients are told of an input that is flagged: `uniform` (all classes alike), `reject` (all
+            zeros), `decoy` (the two most probable classes change places) or `observe` (the model's answer).
+        key_paths: Where the server finds the key; the first that is there is taken. What does not start with `/` is
+            relative to the version folder.
+        version: As for `save`.
+        class_names: As for `save`.
+
+    Returns:
+        The version folder.
+
+    Raises:
+        InvalidArgumentError: If an argument breaks a rule, or the detector is not calibrated.
+        LeakError, MissingDependencyError, ModelError, StorageError: As `save`.
+    """
+    _checks.one_of("policy", policy, POLICIES)
+    if not isinstance(sealing_key, SealingKey):
+        raise InvalidArgumentError(
+            f"`sealing_key` must be a SealingKey. Received: {type(sealing_key).__name__}. Make one: "
+            "SealingKey.generate()."
+        )
+    shape, bounds = detector.watermark.input_shape, detector.watermark.input_range
+    with tempfile.TemporaryDirectory() as scratch:
+        sealed = SealedDetector(detector, sealing_key, key_paths, Path(scratch))
+        endpoints = signatures.make_signatures(model, shape, bounds, class_names, sealed, policy)
+        needles = leaks.needles(detector, sealing_key)
+        return _publish(path, version, endpoints, needles, shape, bounds, sealed.vector, sealing_key)
+
+
+def _publish(
+    path: PathLike,
+    version: int | None,
+    endpoints: Mapping[str, signatures.Endpoint],
+    needles: Mapping[str, bytes],
+    input_shape: tuple[int, ...],
+    input_range: _checks.InputRange,
+    vector: SealedVector | None = None,
+    sealing_key: SealingKey | None = None,
+) -> Path:
+    # The model's variables are found by its use. If it were tracked as well, they would be written twice.
+    archive = keras.export.ExportArchive()
+    if vector is not None:
+        archive.track(vector)
+    for name, (function, spec) in endpoints.items():
+        archive.add_endpoint(name, function, input_signature=[spec])
     with new_version(path, version) as folder:
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        archive.add_endpoint("serving_default", predict, input_signature=[signature])
+        scratch = folder.scratch
         try:
-            archive.write_out(str(folder.scratch), verbose=False)
+            archive.write_out(str(scratch), verbose=False)
         except tf.errors.OpError as error:
             # TensorFlow puts the operation and the scratch path before the reason.
             reason = error.message.splitlines()[0].rsplit("; ", 1)[-1].split(" [Op:")[0]
             raise StorageError(
                 f"Cannot write {folder.path}: {reason}. Nothing was changed there. Make room or choose another place."
             ) from error
+        graph.set_method(scratch, signatures.CLASSIFY, tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME)
+        (scratch / batching.BATCHING_FILE).write_text(batching.batching_parameters(), encoding="utf-8")
+        warmup.write(scratch, endpoints, input_shape, input_range)
+        manifest.write(scratch)
+        leaks.check(scratch, needles)
+        with graph.opened(scratch, sealing_key) as loadable:
+            warmup.replay(loadable)
     return folder.path
 
 

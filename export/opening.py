@@ -10,19 +10,24 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from honeykeras.export.sealing import HEADER_BYTES, ID_BYTES, KEY_BYTES, NONCE_BYTES, TAG_BYTES
+from honeykeras.export.sealing import HEADER_BYTES, ID_BYTES, KEY_BYTES, NONCE_BYTES, OVERHEAD_BYTES, TAG_BYTES
 
 _LIMB_BITS = 26
 _LIMB_MASK = 2**_LIMB_BITS - 1
 _WORD_BITS = 32
-_WORD_MASK = 2**_WORD_BITS - 1
 # "expand 32-byte k" (RFC 8439, section 2.3).
-_CHACHA_CONSTANTS = np.frombuffer(b"expand 32-byte k", "<u4")
-# What section 2.5 clears of the multiplier.
-_CLAMP = np.array([0x0FFFFFFF, 0x0FFFFFFC, 0x0FFFFFFC, 0x0FFFFFFC], np.int64)
+_CHACHA_CONSTANTS = np.frombuffer(b"expand 32-byte k", np.uint8)
+# What section 2.5 clears of the multiplier, the first half of the one-time key.
+_CLAMP = np.array([0x0FFFFFFF, 0x0FFFFFFC, 0x0FFFFFFC, 0x0FFFFFFC, *[0xFFFFFFFF] * 4], np.uint32)
 # Where limb i of a product modulo 2^130 - 5 takes each limb of the multiplier from: what stands 130 bits higher
 # counts five times.
 _PRODUCT_INDICES = np.array([[to - of if to >= of else 10 + to - of for to in range(5)] for of in range(5)])
+_FIVE = np.array([[5, 0, 0, 0, 0]])
+# What makes five limbs three digits, each of two limbs.
+_LIMB_PAIRS = np.array([[1, 0, 0], [2**_LIMB_BITS, 0, 0], [0, 1, 0], [0, 2**_LIMB_BITS, 0], [0, 0, 1]])
+# The value of each hexadecimal digit, by its ASCII code.
+_HEX_VALUES = np.zeros(256, np.int32)
+_HEX_VALUES[[ord(digit) for digit in "0123456789abcdefABCDEF"]] = [*range(16), *range(10, 16)]
 
 
 def open_sealed(sealed: tf.Tensor, key: tf.Tensor, artifact_id: bytes) -> tuple[tf.Tensor, tf.Tensor]:
@@ -37,15 +42,11 @@ def open_sealed(sealed: tf.Tensor, key: tf.Tensor, artifact_id: bytes) -> tuple[
         The bytes, shape `(size,)`, uint8, and whether they are authentic, a scalar bool. Bytes that are not
         must not be used.
     """
-    nonce_end = HEADER_BYTES + NONCE_BYTES
-    expected_id = tf.constant(np.frombuffer(artifact_id, np.uint8))
-    return decrypt(
-        key,
-        nonce=sealed[HEADER_BYTES:nonce_end],
-        ciphertext=sealed[nonce_end:-TAG_BYTES],
-        tag=sealed[-TAG_BYTES:],
-        associated=tf.concat([sealed[: HEADER_BYTES - ID_BYTES], expected_id], axis=0),
-    )
+    sizes = [HEADER_BYTES - ID_BYTES, ID_BYTES, NONCE_BYTES, sealed.shape[0] - OVERHEAD_BYTES, TAG_BYTES]
+    header, _, nonce, ciphertext, tag = tf.split(sealed, sizes)
+    # Not the id that stands in the file, but this artifact's own.
+    associated = tf.concat([header, tf.constant(np.frombuffer(artifact_id, np.uint8))], axis=0)
+    return decrypt(key, nonce, ciphertext, tag, associated)
 
 
 def decrypt(
@@ -64,13 +65,15 @@ def decrypt(
         The plain bytes, shape `(size,)`, and whether the tag is right, a scalar bool.
     """
     size = ciphertext.shape[0]
-    stream = keystream(key, nonce, 1 - (-size // 64))
-    plain = tf.bitwise.bitwise_xor(_words(_pad(ciphertext, 64)), tf.reshape(stream[1:], [-1]))
+    blocks = -(-size // 64)
+    # The first block is for the tag, and the second half of it for nothing.
+    one_time_key, _, stream = tf.split(keystream(key, nonce, 1 + blocks), [8, 8, 16 * blocks])
+    plain = tf.bitwise.bitwise_xor(_words(_pad(ciphertext, 64)), stream)
     lengths = np.array([associated.shape[0], size], "<u8").tobytes()
     message = [_pad(associated, 16), _pad(ciphertext, 16), tf.constant(np.frombuffer(lengths, np.uint8))]
-    right = poly1305(_words(tf.concat(message, axis=0)), stream[0, :8])
-    authentic = tf.reduce_all(tf.equal(right, tf.cast(_words(tag), tf.int64)))
-    return tf.reshape(tf.bitcast(plain, tf.uint8), [-1])[:size], authentic
+    authentic = has_tag(_words(tf.concat(message, axis=0)), one_time_key, _words(tag))
+    octets = tf.reshape(tf.bitcast(plain, tf.uint8), [-1])
+    return octets if size % 64 == 0 else octets[:size], authentic
 
 
 def parse_key(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -85,84 +88,90 @@ def parse_key(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     text = tf.strings.regex_replace(content, r"\s", "")
     is_hex = tf.strings.regex_full_match(text, f"[0-9a-fA-F]{{{2 * KEY_BYTES}}}")
     raw = tf.io.decode_raw(tf.where(is_hex, text, content), tf.uint8, fixed_length=2 * KEY_BYTES)
-    # Of '0' to '9' the low four bits are the digit; of letters, nine less.
-    digits = tf.cast(raw, tf.int32)
-    digits = tf.reshape(digits % 16 + 9 * (digits // 64), [KEY_BYTES, 2])
+    digits = tf.reshape(tf.gather(_HEX_VALUES, tf.cast(raw, tf.int32)), [KEY_BYTES, 2])
     decoded = tf.cast(tf.reduce_sum(digits * [16, 1], axis=1), tf.uint8)
-    key = tf.where(is_hex, decoded, raw[:KEY_BYTES])
+    as_bytes, _ = tf.split(raw, 2)
+    key = tf.where(is_hex, decoded, as_bytes)
     return key, is_hex | tf.equal(tf.strings.length(content), KEY_BYTES)
 
 
 def keystream(key: tf.Tensor, nonce: tf.Tensor, count: int) -> tf.Tensor:
-    """The key stream of ChaCha20 from counter 0 on (sections 2.1 to 2.4), shape `(count, 16)`, uint32.
+    """The key stream of ChaCha20 from counter 0 on (sections 2.1 to 2.4), shape `(16 * count,)`, uint32.
 
     Args:
         key: Shape `(32,)`, uint8.
         nonce: Shape `(12,)`, uint8.
         count: How many blocks of sixteen words.
     """
-    constants = tf.constant(np.repeat(_CHACHA_CONSTANTS[:, None], count, axis=1), tf.uint32)
-    counters = tf.constant(np.arange(count)[None], tf.uint32)
-    key_words, nonce_words = (tf.repeat(_words(octets)[:, None], count, axis=1) for octets in (key, nonce))
-    start = tf.reshape(tf.concat([constants, key_words, counters, nonce_words], axis=0), [4, 4, count])
+    octets = tf.concat([_CHACHA_CONSTANTS, key, np.zeros(4, np.uint8), nonce], axis=0)
+    counters = tf.pad(tf.cast(tf.range(count)[None], tf.uint32), [[12, 3], [0, 0]])
+    start = tf.reshape(tf.reshape(_words(octets), [16, 1]) + counters, [4, 4, count])
 
-    def round_(step: tf.Tensor, a: tf.Tensor, b: tf.Tensor, c: tf.Tensor, d: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def round_(odd: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        a, b, c, d = tf.unstack(rows)
         for first, second in ((16, 12), (8, 7)):
             a = a + b
             d = _rotate(tf.bitwise.bitwise_xor(d, a), first)
             c = c + d
             b = _rotate(tf.bitwise.bitwise_xor(b, c), second)
-        # Rounds on columns and on diagonals take turns; in between, diagonals become columns, and again.
-        left = 1 + 2 * (step % 2)
-        return step + 1, a, tf.roll(b, -left, 0), tf.roll(c, 2, 0), tf.roll(d, left, 0)
+        # Rounds on columns and on diagonals take turns; in between, diagonals become columns, and again. A roll of four
+        # places by 1, 3, 5, 7, ... is one by 1 and 3 in turns.
+        axis = tf.constant(0)
+        return odd + 2, tf.stack([a, tf.roll(b, -odd, axis), tf.roll(c, 2, axis), tf.roll(d, odd, axis)])
 
-    rows = tf.while_loop(
-        lambda step, *_: step < 20, round_, [tf.constant(0), *tf.unstack(start)], parallel_iterations=1
-    )[1:]
-    return tf.transpose(tf.reshape(tf.stack(rows) + start, [16, count]))
+    _, rows = tf.while_loop(lambda odd, _: odd < 40, round_, [tf.constant(1), start], parallel_iterations=1)
+    return tf.reshape(tf.transpose(tf.reshape(rows + start, [16, count])), [-1])
 
 
-def poly1305(words: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    """The tag of a message of whole blocks (section 2.5), four 32-bit words, shape `(4,)`, int64.
+def has_tag(words: tf.Tensor, key: tf.Tensor, tag: tf.Tensor) -> tf.Tensor:
+    """Whether a message of whole blocks has a tag by Poly1305 (section 2.5), a scalar bool.
 
-    It is the value of a polynomial in one half of the key. Neighbours are combined in pairs, then pairs of pairs, all
-    of a level at once.
+    The tag is the value of a polynomial in one half of the key, plus the other half. Of the polynomial, neighbours are
+    combined in pairs, then pairs of pairs, all of a level at once.
 
     Args:
-        words: The message, shape `(4 * blocks,)`, uint32.
-        key: The one-time key, shape `(8,)`, uint32.
+        words: The message, shape `(4 * blocks,)`; this and all others uint32.
+        key: The one-time key, shape `(8,)`.
+        tag: Shape `(4,)`.
     """
-    count, words, key = words.shape[0] // 4, tf.cast(words, tf.int64), tf.cast(key, tf.int64)
-    # The last coefficient is zero: the polynomial has no constant term. Zeros before the first change nothing.
-    levels = count.bit_length()
-    limbs = tf.pad(_limbs(tf.reshape(words, [count, 4]), last_bit=1), [[2**levels - count - 1, 1], [0, 0]])
-    multiplier = _limbs(tf.bitwise.bitwise_and(key[None, :4], _CLAMP), last_bit=0)[0]
+    count = words.shape[0] // 4
+    rows = tf.concat([tf.bitwise.bitwise_and(key, _CLAMP), tag, words], axis=0)
+    limbs = _limbs(tf.reshape(tf.cast(rows, tf.int64), [3 + count, 4]))
+    power, addend, expected, blocks = tf.split(limbs, [1, 1, 1, count])
+    # A block has one more bit above its 128. The last coefficient is zero: the polynomial has no constant term. Zeros
+    # before the first change nothing.
+    missing = 2 ** count.bit_length() - count - 1
+    coefficients = tf.pad(blocks + np.array([0, 0, 0, 0, 2**24]), [[missing, 1], [0, 0]])
 
-    def combine(pairs: tf.Tensor, power: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pairs = tf.reshape(pairs, [-1, 2, 5])
-        factors = tf.concat([pairs[:, 0], power[None]], axis=0)
-        products = tf.matmul(factors, tf.gather(tf.concat([power, 5 * power], axis=0), _PRODUCT_INDICES))
-        sums = products + tf.pad(pairs[:, 1], [[0, 1], [0, 0]])
+    def combine(state: tf.Tensor) -> list[tf.Tensor]:
+        power, rest = tf.split(state, [1, -1])
+        firsts, seconds = tf.unstack(tf.reshape(rest, [-1, 2, 5]), axis=1)
+        # The power is squared along with the rest.
+        multiples = tf.gather(tf.reshape(power * np.array([[1], [5]]), [10]), _PRODUCT_INDICES)
+        sums = tf.matmul(tf.concat([power, firsts], axis=0), multiples) + tf.pad(seconds, [[1, 0], [0, 0]])
         # Products are below 2^59, so that two passes bring limbs below 2^27.
-        reduced = _carry(_carry(sums))
-        return reduced[:-1], reduced[-1]
+        return [_carry(sums, passes=2)]
 
-    total, _ = tf.while_loop(
-        lambda pairs, _: tf.shape(pairs)[0] > 1,
+    (state,) = tf.while_loop(
+        lambda state: tf.size(state) > 2 * 5,
         combine,
-        [limbs, multiplier],
-        shape_invariants=[tf.TensorShape([None, 5]), tf.TensorShape([5])],
+        [tf.concat([power, coefficients], axis=0)],
+        shape_invariants=[tf.TensorShape([None, 5])],
         parallel_iterations=1,
     )
-    # What is left is below twice 2^130 - 5. Adding 5 carries beyond 2^130 if there is that much or more, and then
-    # leaves what remains.
-    remainders, overflow = _ripple(tf.concat([total, total + np.array([5, 0, 0, 0, 0])], axis=0), _LIMB_BITS)
-    rest = remainders[tf.cast(overflow[1], tf.int32)]
-    low = tf.bitwise.right_shift(rest[:4], tf.constant([0, 6, 12, 18], tf.int64))
-    high = tf.bitwise.left_shift(rest[1:], tf.constant([26, 20, 14, 8], tf.int64))
-    accumulated = tf.bitwise.bitwise_and(tf.bitwise.bitwise_or(low, high), _WORD_MASK)
-    tag, _ = _ripple((accumulated + key[4:])[None], _WORD_BITS)
-    return tag[0]
+    _, total = tf.split(state, [1, 1])
+    # What is left is below twice 2^130 - 5. If adding 5 carries beyond 2^130 there is that much or more, and the 5 must
+    # stay. What then differs from the tag must be a multiple of 2^128.
+    difference = total + addend - expected
+    sums = tf.concat([total + _FIVE, difference, difference + _FIVE], axis=0)
+    low, middle, high = tf.unstack(tf.matmul(sums, _LIMB_PAIRS), axis=1)
+    pair_bits = tf.constant(2 * _LIMB_BITS, tf.int64)
+    middle += tf.bitwise.right_shift(low, pair_bits)
+    high += tf.bitwise.right_shift(middle, pair_bits)
+    overflow, _, _ = tf.unstack(tf.bitwise.right_shift(high, tf.constant(_LIMB_BITS, tf.int64)))
+    below_128_bits = tf.bitwise.bitwise_and(tf.stack([low, middle, high]), [[2**52 - 1], [2**52 - 1], [2**24 - 1]])
+    _, without_five, with_five = tf.unstack(tf.reduce_all(tf.equal(below_128_bits, 0), axis=0))
+    return tf.where(tf.equal(overflow, 0), without_five, with_five)
 
 
 def _words(octets: tf.Tensor) -> tf.Tensor:
@@ -180,37 +189,22 @@ def _rotate(x: tf.Tensor, bits: int) -> tf.Tensor:
     return tf.bitwise.bitwise_or(left, tf.bitwise.right_shift(x, tf.constant(_WORD_BITS - bits, tf.uint32)))
 
 
-def _limbs(words: tf.Tensor, last_bit: int) -> tf.Tensor:
+def _limbs(words: tf.Tensor) -> tf.Tensor:
     """Four 32-bit words as five limbs of 26 bits, shape `(count, 5)`, int64.
 
     Args:
         words: Shape `(count, 4)`, int64.
-        last_bit: What stands above their 128 bits: 1 for a block of a message.
     """
     before = tf.bitwise.right_shift(tf.pad(words, [[0, 0], [1, 0]]), tf.constant([0, 26, 20, 14, 8], tf.int64))
-    after = tf.pad(words, [[0, 0], [0, 1]], constant_values=last_bit)
-    after = tf.bitwise.left_shift(after, tf.constant([0, 6, 12, 18, 24], tf.int64))
+    after = tf.bitwise.left_shift(tf.pad(words, [[0, 0], [0, 1]]), tf.constant([0, 6, 12, 18, 24], tf.int64))
     return tf.bitwise.bitwise_and(tf.bitwise.bitwise_or(before, after), _LIMB_MASK)
 
 
-def _carry(limbs: tf.Tensor) -> tf.Tensor:
-    """Takes to each next limb what a limb has beyond its 26 bits, once; beyond the last, 2^130 is 5."""
-    carried = tf.roll(tf.bitwise.right_shift(limbs, tf.constant(_LIMB_BITS, tf.int64)), 1, 1)
-    return tf.bitwise.bitwise_and(limbs, _LIMB_MASK) + carried * [5, 1, 1, 1, 1]
-
-
-def _ripple(digits: tf.Tensor, bits: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Takes all carries from the first digit to the last, one after the other.
-
-    Args:
-        digits: Shape `(batch, digits)`, int64, least first.
-        bits: How many bits a digit has.
-
-    Returns:
-        The digits, none with more bits, and what was carried beyond the last, shape `(batch,)`.
-    """
-    carried, sums = tf.zeros_like(digits[:, 0]), []
-    for digit in tf.unstack(digits, axis=1):
-        sums.append(digit + carried)
-        carried = tf.bitwise.right_shift(sums[-1], tf.constant(bits, tf.int64))
-    return tf.bitwise.bitwise_and(tf.stack(sums, axis=1), 2**bits - 1), carried
+def _carry(limbs: tf.Tensor, passes: int) -> tf.Tensor:
+    """Takes to each next limb what a limb has beyond its 26 bits; beyond the last, 2^130 is 5."""
+    bits, mask, place = tf.constant(_LIMB_BITS, tf.int64), tf.constant(_LIMB_MASK, tf.int64), tf.constant(1)
+    factors = tf.constant([5, 1, 1, 1, 1], tf.int64)
+    for _ in range(passes):
+        carried = tf.roll(tf.bitwise.right_shift(limbs, bits), place, place)
+        limbs = tf.bitwise.bitwise_and(limbs, mask) + carried * factors
+    return limbs

@@ -21,15 +21,15 @@ def seal_vector(values: np.ndarray, key: SealingKey, artifact_id: bytes) -> byte
     """Seals a vector, as `SealedVector` opens it.
 
     Args:
-        values: Shape `(size,)`; kept as float64.
+        values: Shape `(size,)`; kept as float32.
         key: The key that will open it.
         artifact_id: 16 bytes that no other artifact has.
     """
-    return seal(np.asarray(values, "<f8").tobytes(), key, artifact_id)
+    return seal(np.asarray(values, "<f4").tobytes(), key, artifact_id)
 
 
 class SealedVector(tf.saved_model.experimental.TrackableResource):
-    """A vector for use in an exported function, float64, shape `(size,)`.
+    """A vector for use in an exported function, float32, shape `(size,)`.
 
     Its ciphertext is an asset, a file of its own in the version folder: another key needs another file, and leaves the
     model as it is. When the artifact is loaded, the graph looks for the key file, opens the ciphertext and keeps the
@@ -73,19 +73,19 @@ class SealedVector(tf.saved_model.experimental.TrackableResource):
     def read(self) -> tf.Tensor:
         """The numbers, inside an exported function."""
         with tf.device("/CPU:0"):
-            values = tf.raw_ops.ReadVariableOp(resource=self.resource_handle, dtype=tf.float64)
+            values = tf.raw_ops.ReadVariableOp(resource=self.resource_handle, dtype=tf.float32)
             return tf.ensure_shape(values, [self._size])
 
     def _create_resource(self) -> tf.Tensor:
         with tf.device("/CPU:0"):
             # Loaded side by side, two artifacts share nothing.
-            return tf.raw_ops.VarHandleOp(dtype=tf.float64, shape=[self._size], shared_name=self._artifact_id.hex())
+            return tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[self._size], shared_name=self._artifact_id.hex())
 
     def _initialize(self) -> None:
         with tf.device("/CPU:0"):
             key_path = self._find_key_file()
             key, is_key = opening.parse_key(tf.io.read_file(key_path))
-            content, whole = tf.io.read_file(self._file.asset_path), 8 * self._size + OVERHEAD_BYTES
+            content, whole = tf.io.read_file(self._file.asset_path), 4 * self._size + OVERHEAD_BYTES
             sealed = tf.io.decode_raw(content, tf.uint8, fixed_length=whole)
             octets, authentic = opening.open_sealed(tf.ensure_shape(sealed, [whole]), key, self._artifact_id)
             authentic &= tf.equal(tf.strings.length(content), whole)
@@ -94,15 +94,16 @@ class SealedVector(tf.saved_model.experimental.TrackableResource):
                 reason = ["Another key is needed, or the file was altered", self._file.asset_path, key_path]
                 opened = tf.debugging.Assert(authentic, reason)
             with tf.control_dependencies([opened]):
-                values = tf.bitcast(tf.reshape(octets, [self._size, 8]), tf.float64)
+                values = tf.bitcast(tf.reshape(octets, [self._size, 4]), tf.float32)
                 tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=values)
 
     def _find_key_file(self) -> tf.Tensor:
         # Assets lie in a folder of the version folder.
         folder = tf.strings.regex_replace(self._file.asset_path, "[^/]*/[^/]*$", "")
-        places = tf.stack(
-            [path if path.startswith("/") else tf.strings.join([folder, path]) for path in self._key_paths]
-        )
+        # All in one constant, which `relocated` replaces.
+        paths = tf.constant(self._key_paths)
+        is_absolute = tf.strings.regex_full_match(paths, "/.*")
+        places = tf.where(is_absolute, paths, tf.strings.join([folder, paths]))
         # Of all at once, the result would be sorted.
         found = tf.concat([tf.io.matching_files(place) for place in tf.unstack(places)], axis=0)
         tried = tf.strings.reduce_join(places, separator=", ")

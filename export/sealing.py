@@ -121,25 +121,35 @@ def seal(content: bytes, key: SealingKey, artifact_id: bytes) -> bytes:
     return header + nonce + ChaCha20Poly1305(key._secret).encrypt(nonce, content, header)
 
 
-def unseal(sealed: bytes, key: SealingKey) -> tuple[bytes, bytes]:
-    """Opens what `seal` sealed; returns the content and the id of the artifact that it is for.
+def read_ids(sealed: bytes) -> tuple[str, str]:
+    """The ids of the key that sealed this and of the artifact that it is for, in hexadecimal. Neither is secret.
 
     Raises:
-        KeyFileError: If it was sealed with another key, or altered.
+        KeyFileError: If it is truncated, or of another format.
     """
     if len(sealed) < OVERHEAD_BYTES:
         raise KeyFileError(f"Sealed data must not be truncated. Received: {len(sealed)} bytes.")
     version, key_id, artifact_id = _HEADER.unpack_from(sealed)
     if version != _VERSION:
         raise KeyFileError(f"Sealed data must be of format version {_VERSION}. Received: {version}.")
-    if key_id.hex() != key.key_id:
-        raise KeyFileError(f"The sealing key must be {key_id.hex()}, which sealed this. Received: {key.key_id}.")
+    return key_id.hex(), artifact_id.hex()
+
+
+def unseal(sealed: bytes, key: SealingKey) -> tuple[bytes, bytes]:
+    """Opens what `seal` sealed; returns the content and the id of the artifact that it is for.
+
+    Raises:
+        KeyFileError: If it was sealed with another key, or altered.
+    """
+    key_id, artifact_id = read_ids(sealed)
+    if key_id != key.key_id:
+        raise KeyFileError(f"The sealing key must be {key_id}, which sealed this. Received: {key.key_id}.")
     header, nonce = sealed[:HEADER_BYTES], sealed[HEADER_BYTES : HEADER_BYTES + NONCE_BYTES]
     try:
         content = ChaCha20Poly1305(key._secret).decrypt(nonce, sealed[HEADER_BYTES + NONCE_BYTES :], header)
     except InvalidTag:
         raise KeyFileError("Sealed data must be as it was sealed. Received: altered data.") from None
-    return content, artifact_id
+    return content, bytes.fromhex(artifact_id)
 
 
 def reseal(sealed: bytes, old: SealingKey, new: SealingKey) -> bytes:

@@ -12,6 +12,8 @@ from typing import Any
 import click
 import numpy as np
 
+from honeykeras.cli import export as artifacts
+from honeykeras.cli import options
 from honeykeras.cli.startup import load_tensorflow
 from honeykeras.errors import HoneyKerasError, InvalidArgumentError
 
@@ -31,45 +33,7 @@ class _Numbers(click.ParamType):
             self.fail(f"{value!r} must be numbers separated by commas.", param, ctx)
 
 
-def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
-    """Several options as one decorator, shown in the order given."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_PATH = click.Path(path_type=Path)
-_COUNT = click.IntRange(min=1)
-_RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
-_dataset = click.option("--dataset", default="digits", show_default=True, help="digits, mnist or cifar10.")
-_model = click.option(
-    "--model",
-    "model_path",
-    type=_PATH,
-    required=True,
-    help="The classifier: a .keras file, or the folder of a SavedModel.",
-)
-_key = click.option("--key", "key_path", type=_PATH, required=True, help="The key file.")
-_passphrase = click.option("--passphrase-file", type=_PATH, help="File whose first line is the key file's passphrase.")
-_seed = click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Seed of splits, weights and attacks.",
-)
-_overwrite = click.option("--overwrite", is_flag=True, help="Replace what is at the output already.")
-_verbose = click.option(
-    "--verbose", type=click.IntRange(0, 2), default=1, show_default=True, help="As in Keras: 0, 1 or 2."
-)
-_samples = click.option(
-    "--samples", type=_COUNT, default=500, show_default=True, help="How many images to attack, at most."
-)
-_recipe = _options(
+_recipe = options.together(
     click.option(
         "--recipe",
         default="balanced",
@@ -81,7 +45,7 @@ _recipe = _options(
     click.option("--amplitude", type=float, help="Greatest strength of the watermark, a share of the input range."),
 )
 # The name of each is that of a setting in an attack's `get_config`. What is not given is None, and left to the attack.
-_attack_settings = _options(
+_attack_settings = options.together(
     click.option(
         "--epsilon", type=float, help="pgd: radius of the ball. Defaults to what is customary for the data set."
     ),
@@ -111,15 +75,6 @@ _attack_settings = _options(
         "--search", help="jsma: how features are chosen, pairs (the paper's) or top2 (ART's). Defaults to pairs."
     ),
 )
-_detector = click.option(
-    "--detector",
-    help="key (needs no attacks to learn from), logistic (learns on the same scores), full (whatever helps; no "
-    "evidence of the key), paper or trapdoor (Shan et al.). Defaults to key, or to paper for a key of the paper's "
-    "pattern.",
-)
-_max_fpr = click.option(
-    "--max-fpr", type=_RATE, default=0.01, show_default=True, help="False positive rate to calibrate to."
-)
 _ATTACKS = "pgd (projected gradient descent), cw (Carlini-Wagner, L2) or jsma (Jacobian saliency map)"
 
 
@@ -137,7 +92,7 @@ def cli() -> None:
 
 
 @_command("keygen", "honeykeras keygen watermark.key --input-shape 28,28,1 --num-classes 10")
-@click.argument("output", type=_PATH)
+@click.argument("output", type=options.PATH)
 @click.option(
     "--input-shape", type=_Numbers(int, "shape"), required=True, help="Shape of one input, for example 28,28,1."
 )
@@ -156,11 +111,11 @@ def cli() -> None:
     show_default=True,
     help="Family of patterns: blocks, or the paper's scattered features.",
 )
-@click.option("--block-size", type=_COUNT, help="blocks: side in pixels. Defaults to what suits the inputs.")
+@click.option("--block-size", type=options.COUNT, help="blocks: side in pixels. Defaults to what suits the inputs.")
 @click.option("--watermark-size", type=float, help="scattered: share of the features marked. Defaults to 0.25.")
 @click.option("--signed/--unsigned", default=None, help="scattered: +1 and -1, or +1 throughout. Defaults to that.")
-@_passphrase
-@_overwrite
+@options.passphrase
+@options.overwrite
 def keygen(
     output: Path,
     input_shape: tuple[int, ...],
@@ -188,26 +143,30 @@ def keygen(
             raise InvalidArgumentError(f"`--{name.replace('_', '-')}` is no setting of the pattern {pattern!r}.")
     family = dataclasses.replace(family, **given)
     key = hk.WatermarkKey.generate(input_shape, num_classes, pattern=family, input_range=input_range)
-    key.save(output, _read_passphrase(passphrase_file), overwrite=overwrite)
+    key.save(output, options.read_passphrase(passphrase_file), overwrite=overwrite)
     click.echo(f"Wrote key {key.key_id} to {output}. Keep it secret.")
 
 
 @_command("train", "honeykeras train --dataset mnist --key watermark.key --epochs 3 --output trained")
-@_dataset
-@_key
-@_passphrase
+@options.dataset
+@options.key
+@options.passphrase
 @_recipe
-@click.option("--epochs", type=_COUNT, default=5, show_default=True, help="Epochs, with the honeypot and without.")
-@click.option("--batch-size", type=_COUNT, default=128, show_default=True, help="Images a step.")
+@click.option(
+    "--epochs", type=options.COUNT, default=5, show_default=True, help="Epochs, with the honeypot and without."
+)
+@click.option("--batch-size", type=options.COUNT, default=128, show_default=True, help="Images a step.")
 @click.option(
     "--yardstick",
     is_flag=True,
     help="Also train a third without a honeypot, from another seed, for `evaluate --yardstick`.",
 )
-@click.option("--output", type=_PATH, required=True, help="Folder to make. One that is there already is refused.")
-@_seed
-@_overwrite
-@_verbose
+@click.option(
+    "--output", type=options.PATH, required=True, help="Folder to make. One that is there already is refused."
+)
+@options.seed
+@options.overwrite
+@options.verbose
 def train(
     dataset: str,
     key_path: Path,
@@ -235,7 +194,7 @@ def train(
 
     check_absent(output, overwrite, steps.TRAINED)
     recipe_data = _get_recipe(recipe, poison_rate, amplitude)
-    key = hk.WatermarkKey.load(key_path, _read_passphrase(passphrase_file))
+    key = hk.WatermarkKey.load(key_path, options.read_passphrase(passphrase_file))
     data = hk.data.load(dataset, seed=seed)
     data.check_key(key)
     honeypot = hk.Honeypot(key, recipe_data)
@@ -255,23 +214,25 @@ def train(
     "honeykeras attack --model trained/model.keras --dataset mnist --attack cw --output adversarial\n"
     "  honeykeras attack --model serving/mnist/1 --dataset mnist --attack jsma --target 3 --output threes",
 )
-@_model
-@_dataset
+@options.model
+@options.dataset
 @click.option("--attack", "attack_name", default="pgd", show_default=True, help=f"Which attack: {_ATTACKS}.")
 @click.option(
     "--target", type=click.IntRange(min=0), help="The class that the model is to say. Defaults to any wrong one."
 )
-@click.option("--mask", "mask_path", type=_PATH, help="A .npy file: bool, shape of an image, where pixels may change.")
+@click.option(
+    "--mask", "mask_path", type=options.PATH, help="A .npy file: bool, shape of an image, where pixels may change."
+)
 @_attack_settings
-@_samples
-@click.option("--batch-size", type=_COUNT, default=128, show_default=True, help="Images attacked at a time.")
+@options.samples
+@click.option("--batch-size", type=options.COUNT, default=128, show_default=True, help="Images attacked at a time.")
 @click.option(
     "--format", "file_format", default="npz", show_default=True, help="What the files of images are: npz or tfrecord."
 )
-@click.option("--shard-size", type=_COUNT, default=1024, show_default=True, help="Images a file.")
-@click.option("--output", type=_PATH, required=True, help="The folder to fill, or to go on filling.")
-@_seed
-@_verbose
+@click.option("--shard-size", type=options.COUNT, default=1024, show_default=True, help="Images a file.")
+@click.option("--output", type=options.PATH, required=True, help="The folder to fill, or to go on filling.")
+@options.seed
+@options.verbose
 def attack(
     model_path: Path,
     dataset: str,
@@ -327,11 +288,13 @@ def attack(
     "honeykeras evaluate --model trained/model.keras --baseline trained/baseline.keras \\\n"
     "    --key watermark.key --dataset mnist --output report.json",
 )
-@_model
-@click.option("--baseline", "baseline_path", type=_PATH, required=True, help="The control: trained without a honeypot.")
-@_key
-@_passphrase
-@_dataset
+@options.model
+@click.option(
+    "--baseline", "baseline_path", type=options.PATH, required=True, help="The control: trained without a honeypot."
+)
+@options.key
+@options.passphrase
+@options.dataset
 @click.option(
     "--attack",
     "attack_names",
@@ -341,15 +304,15 @@ def attack(
     help=f"Which: {_ATTACKS}; repeatable.",
 )
 @_attack_settings
-@_detector
+@options.detector
 @click.option(
     "--baseline-detector",
     "baseline_detectors",
     multiple=True,
     help="A further kind of detector to judge on the same images, such as trapdoor or full; repeatable.",
 )
-@_max_fpr
-@_samples
+@options.max_fpr
+@options.samples
 @click.option(
     "--security",
     is_flag=True,
@@ -359,16 +322,19 @@ def attack(
 @click.option(
     "--yardstick",
     "yardstick_path",
-    type=_PATH,
+    type=options.PATH,
     help="A further model without a honeypot, as `train --yardstick` makes it: also judge whether an attacker notices "
     "the honeypot.",
 )
 @click.option(
-    "--output", type=_PATH, required=True, help="The report to write, JSON; beside it, the same as a page, .html."
+    "--output",
+    type=options.PATH,
+    required=True,
+    help="The report to write, JSON; beside it, the same as a page, .html.",
 )
-@_seed
-@_overwrite
-@_verbose
+@options.seed
+@options.overwrite
+@options.verbose
 def evaluate(
     model_path: Path,
     baseline_path: Path,
@@ -404,7 +370,7 @@ def evaluate(
         raise InvalidArgumentError(f"`--output` must not end in .html: the page goes beside it. Received: {output}.")
     for path in (output, page):
         check_absent(path, overwrite)
-    key = hk.WatermarkKey.load(key_path, _read_passphrase(passphrase_file))
+    key = hk.WatermarkKey.load(key_path, options.read_passphrase(passphrase_file))
     if model_path.resolve() == baseline_path.resolve():
         raise InvalidArgumentError(f"The baseline must be another model. Received: {model_path} for both.")
     if yardstick_path and yardstick_path.resolve() in (model_path.resolve(), baseline_path.resolve()):
@@ -439,24 +405,34 @@ def evaluate(
 
 @_command(
     "report",
-    "honeykeras report report.json --output report.html --model-card card.md --tensorboard logs\n"
+    "honeykeras report report.json --output report.html --model-card card.md --model-card card.json \\\n"
+    "    --tensorboard logs\n"
     "  honeykeras report report.json --key watermark.key --output secret.html",
 )
-@click.argument("document_path", metavar="REPORT", type=_PATH)
-@click.option("--output", type=_PATH, help="The page to write, HTML.")
+@click.argument("document_path", metavar="REPORT", type=options.PATH)
+@click.option("--output", type=options.PATH, help="The page to write, HTML.")
 @click.option(
-    "--key", "key_path", type=_PATH, help="The key file: the page then shows the watermark, and is to be kept secret."
+    "--key",
+    "key_path",
+    type=options.PATH,
+    help="The key file: the page then shows the watermark, and is to be kept secret.",
 )
-@_passphrase
-@click.option("--model-card", type=_PATH, help="A model card to write, Markdown.")
-@click.option("--tensorboard", type=_PATH, help="A folder to write TensorBoard's events into.")
-@_overwrite
+@options.passphrase
+@click.option(
+    "--model-card",
+    "model_cards",
+    type=options.PATH,
+    multiple=True,
+    help="A model card to write: JSON if it ends in .json, Markdown otherwise; repeatable.",
+)
+@click.option("--tensorboard", type=options.PATH, help="A folder to write TensorBoard's events into.")
+@options.overwrite
 def report(
     document_path: Path,
     output: Path | None,
     key_path: Path | None,
     passphrase_file: Path | None,
-    model_card: Path | None,
+    model_cards: tuple[Path, ...],
     tensorboard: Path | None,
     overwrite: bool,
 ) -> None:
@@ -464,7 +440,7 @@ def report(
 
     Makes a page, a model card or TensorBoard's events of REPORT, the JSON that `evaluate` and `quickstart` write.
     """
-    if not (output or model_card or tensorboard):
+    if not (output or model_cards or tensorboard):
         raise InvalidArgumentError("Say what to write: `--output`, `--model-card` or `--tensorboard`. Received: none.")
     if key_path and not output:
         raise InvalidArgumentError(
@@ -472,57 +448,46 @@ def report(
         )
     load_tensorflow()
     import honeykeras as hk
-    from honeykeras._files import check_absent, write_atomic
+    from honeykeras._files import check_absent
 
-    for path in filter(None, (output, model_card)):
+    for path in filter(None, (output, *model_cards)):
         check_absent(path, overwrite)
     document = hk.report.read(document_path)
-    key = hk.WatermarkKey.load(key_path, _read_passphrase(passphrase_file)) if key_path else None
+    key = hk.WatermarkKey.load(key_path, options.read_passphrase(passphrase_file)) if key_path else None
     if output:
         hk.report.write_page(output, document, key=key, overwrite=overwrite)
-    if model_card:
-        write_atomic(model_card, hk.report.model_card(document).encode(), overwrite=overwrite)
+    for path in model_cards:
+        hk.report.write_model_card(path, document, overwrite=overwrite)
     if tensorboard:
         hk.report.write_summaries(document, tensorboard)
-    click.echo(f"Wrote {', '.join(str(path) for path in (output, model_card, tensorboard) if path)}.")
-
-
-@_command("export", "honeykeras export --model trained/model.keras --output serving/mnist")
-@_model
-@click.option("--output", type=_PATH, required=True, help="The model's folder, which TensorFlow Serving is pointed at.")
-@click.option("--version", type=_COUNT, help="Number of the version folder to make. Defaults to the next one.")
-def export(model_path: Path, output: Path, version: int | None) -> None:
-    """Package a classifier for TensorFlow Serving.
-
-    Writes a SavedModel into a new version folder, in one atomic step.
-    """
-    load_tensorflow()
-    import honeykeras as hk
-    from honeykeras.export import save
-
-    folder = save(hk.models.load(model_path), output, version=version)
-    click.echo(f"Wrote {folder}.")
+    click.echo(f"Wrote {', '.join(str(path) for path in (output, *model_cards, tensorboard) if path)}.")
 
 
 @_command("quickstart", "honeykeras quickstart --dataset mnist --output mnist-run")
-@_dataset
+@options.dataset
 @click.option(
     "--output",
-    type=_PATH,
+    type=options.PATH,
     default="honeykeras-run",
     show_default=True,
     help="Folder to make. One that is there already is refused.",
 )
 @_recipe
 @click.option(
-    "--epochs", type=_COUNT, help="Epochs, with the honeypot and without. Defaults to what the data set needs."
+    "--epochs", type=options.COUNT, help="Epochs, with the honeypot and without. Defaults to what the data set needs."
 )
-@_detector
-@_max_fpr
-@_samples
-@_seed
-@_overwrite
-@_verbose
+@options.detector
+@options.max_fpr
+@options.samples
+@click.option(
+    "--policy",
+    default="uniform",
+    show_default=True,
+    help="What the sealed model tells clients of an input that is flagged: uniform, reject, decoy or observe.",
+)
+@options.seed
+@options.overwrite
+@options.verbose
 def quickstart(
     dataset: str,
     output: Path,
@@ -533,6 +498,7 @@ def quickstart(
     detector: str | None,
     max_fpr: float,
     samples: int,
+    policy: str,
     seed: int,
     overwrite: bool,
     verbose: int,
@@ -540,8 +506,9 @@ def quickstart(
     """Do the main job, end to end.
 
     Trains a classifier as a honeypot, attacks it, detects the attacks, judges that beside its controls, and
-    exports the model. Writes watermark.key, model.keras, baseline.keras, training.json, report.json, report.html and
-    serving/ into the output folder: all of them at the end, or nothing.
+    exports the model twice: to hand out, and with the detector sealed in it. Writes watermark.key, model.keras,
+    baseline.keras, training.json, report.json, report.html, model_card.md, model_card.json, serving/ and model.key,
+    which opens the sealed one, into the output folder: all of them at the end, or nothing.
     """
     load_tensorflow()
     from honeykeras.cli import quickstart as steps
@@ -555,12 +522,17 @@ def quickstart(
         detector=detector,
         max_fpr=max_fpr,
         samples=samples,
+        policy=policy,
         seed=seed,
         overwrite=overwrite,
         verbose=verbose,
     )
     table.show(evaluation)
     click.echo(f"Wrote {', '.join(steps.QUICKSTART)} to {output}.")
+
+
+for _artifact_command in (artifacts.export, artifacts.verify, artifacts.inspect):
+    cli.add_command(_artifact_command)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -600,18 +572,6 @@ def _show_warning(message: Any, category: Any, filename: str, lineno: int, file:
     # Others are for developers.
     if issubclass(category, UserWarning):
         click.echo(f"{PROGRAM}: warning: {' '.join(str(message).split())}", err=True)
-
-
-def _read_passphrase(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    from honeykeras.keyfile import read_private
-
-    try:
-        return read_private(path, "passphrase file").decode().split("\n", 1)[0].rstrip("\r")
-    except UnicodeDecodeError:
-        # Without the reason: it would repeat a byte of the passphrase.
-        raise InvalidArgumentError(f"The passphrase file {path} must be text in UTF-8.") from None
 
 
 def _get_recipe(name: str, poison_rate: float | None, amplitude: float | None) -> Any:

@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 import honeykeras as hk
-from honeykeras import attacks, data, models, report, training
+from honeykeras import _checks, attacks, data, models, report, training
 from honeykeras._files import staged
+from honeykeras.detection import KeyScoreDetector
 from honeykeras.detection.calibration import check_sample_size
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.evaluation import Evaluation, evaluate
-from honeykeras.export import save
+from honeykeras.evaluation import Evaluation, evaluate, fit_detector
+from honeykeras.export import POLICIES, SealingKey, save, save_guarded
 from honeykeras.recipes import Recipe
 
 # What each command leaves in its folder.
@@ -28,7 +29,10 @@ QUICKSTART = (
     "watermark.key",
     "report.json",
     "report.html",
+    "model_card.md",
+    "model_card.json",
     "serving",
+    "model.key",
 )
 
 
@@ -41,11 +45,13 @@ def run(
     detector: str | None,
     max_fpr: float,
     samples: int,
+    policy: str,
     seed: int,
     overwrite: bool,
     verbose: int,
 ) -> Evaluation:
     """Plants, attacks, detects, judges and exports; all of `output` appears at the end, or nothing."""
+    _checks.one_of("policy", policy, POLICIES)
     with staged(output, overwrite=overwrite, holds=QUICKSTART) as folder:
         folder.mkdir()
         click.echo(f"1/5  Loading {dataset}")
@@ -67,25 +73,29 @@ def run(
 
         click.echo("4/5  Attacking both models and detecting the attacks, with the key and eight wrong ones")
         attack = attacks.PGD(epsilon=parts.epsilon, seed=seed)
-        evaluation = evaluate(
-            trained.model,
-            key,
-            parts,
-            baseline=trained.baseline,
-            attacks=[attack],
-            detector=detector,
-            seed=seed,
-            max_fpr=max_fpr,
-            samples=samples,
-            verbose=verbose,
-        )
+        judging: dict[str, Any] = {
+            "attacks": [attack],
+            "detector": detector,
+            "max_fpr": max_fpr,
+            "samples": samples,
+            "seed": seed,
+            "verbose": verbose,
+        }
+        fitted = fit_detector(trained.model, key, parts, **judging)
+        extractor = fitted.extractor if isinstance(fitted, KeyScoreDetector) else None
+        evaluation = evaluate(trained.model, key, parts, baseline=trained.baseline, extractor=extractor, **judging)
         settings = {**used, **evaluation_settings(dataset, [attack], samples, seed)}
         document = report.make(evaluation, settings)
         report.write(folder / "report.json", document)
         report.write_page(folder / "report.html", document)
+        for name in ("model_card.md", "model_card.json"):
+            report.write_model_card(folder / name, document)
 
-        click.echo("5/5  Exporting for TensorFlow Serving")
-        save(trained.model, folder / "serving" / dataset)
+        click.echo("5/5  Exporting for TensorFlow Serving, to hand out, and with the detector sealed in it")
+        sealing_key = SealingKey.generate()
+        sealing_key.save(folder / "model.key")
+        save(trained.model, folder / "serving" / f"{dataset}-public", keep_secret=fitted)
+        save_guarded(trained.model, folder / "serving" / dataset, fitted, sealing_key, policy=policy)
     return evaluation
 
 

@@ -12,7 +12,7 @@ from honeykeras.export import sealing
 from honeykeras.export.sealed_vector import SealedVector, seal_vector
 
 ARTIFACT = bytes(range(16))
-VALUES = np.random.default_rng(0).normal(size=301)
+VALUES = np.random.default_rng(0).normal(size=301).astype(np.float32)
 KEY = sealing.SealingKey(bytes(range(32)))
 
 
@@ -27,7 +27,7 @@ def write(folder, key_paths, values=VALUES, artifact_id=ARTIFACT, key=KEY):
     archive.add_endpoint(
         "serving_default",
         lambda inputs: {"sums": inputs + tf.reduce_sum(vector.read())},
-        input_signature=[keras.InputSpec(shape=(None,), dtype="float64", name="inputs")],
+        input_signature=[keras.InputSpec(shape=(None,), dtype="float32", name="inputs")],
     )
     archive.write_out(str(folder), verbose=False)
     file.unlink()
@@ -35,7 +35,7 @@ def write(folder, key_paths, values=VALUES, artifact_id=ARTIFACT, key=KEY):
 
 
 def answer(loaded):
-    return loaded.signatures["serving_default"](inputs=tf.zeros(1, tf.float64))["sums"].numpy().item()
+    return loaded.signatures["serving_default"](inputs=tf.zeros(1))["sums"].numpy().item()
 
 
 def load(folder):
@@ -73,12 +73,12 @@ def assert_not_loaded(version, *expected):
 
 class TestOpens:
     def test_where_the_key_file_is(self, version):
-        assert answer(load(version)) == pytest.approx(VALUES.sum(), rel=1e-12)
+        assert answer(load(version)) == pytest.approx(VALUES.sum(), rel=1e-5)
 
     def test_in_a_folder_that_was_moved_with_its_key(self, version, tmp_path):
         shutil.copytree(tmp_path, moved := tmp_path.parent / f"{tmp_path.name} moved")
         shutil.rmtree(tmp_path)
-        assert answer(load(moved / "serving" / "1")) == pytest.approx(VALUES.sum(), rel=1e-12)
+        assert answer(load(moved / "serving" / "1")) == pytest.approx(VALUES.sum(), rel=1e-5)
         # Pytest looks for it.
         tmp_path.mkdir()
 
@@ -87,7 +87,7 @@ class TestOpens:
         for place in places:
             place.chmod(0o500 if place.is_dir() else 0o400)
         try:
-            assert answer(load(version)) == pytest.approx(VALUES.sum(), rel=1e-12)
+            assert answer(load(version)) == pytest.approx(VALUES.sum(), rel=1e-5)
         finally:
             for place in places:
                 place.chmod(0o700)
@@ -96,7 +96,7 @@ class TestOpens:
         folder = write(tmp_path / "serving" / "1", ["/nowhere/z.key", str(tmp_path / "b.key"), str(tmp_path / "a.key")])
         KEY.save(tmp_path / "b.key")
         sealing.SealingKey.generate().save(tmp_path / "a.key")
-        assert answer(load(folder)) == pytest.approx(VALUES.sum(), rel=1e-12)
+        assert answer(load(folder)) == pytest.approx(VALUES.sum(), rel=1e-5)
 
     def test_beside_another_artifact(self, version, tmp_path):
         other = write(tmp_path / "serving" / "2", ["../../model.key"], values=np.ones(7), artifact_id=bytes(16))
@@ -108,7 +108,7 @@ class TestOpens:
         file.write_bytes(sealing.reseal(file.read_bytes(), KEY, new))
         assert_not_loaded(version, "Another key is needed, or the file was altered")
         new.save(tmp_path / "model.key", overwrite=True)
-        assert answer(load(version)) == pytest.approx(VALUES.sum(), rel=1e-12)
+        assert answer(load(version)) == pytest.approx(VALUES.sum(), rel=1e-5)
 
 
 class TestFailsClosed:
@@ -151,7 +151,7 @@ class TestSecrecy:
     def test_neither_numbers_nor_key_are_in_any_file(self, version):
         content = content_of(version)
         assert VALUES.tobytes()[:16] not in content
-        assert VALUES.astype(np.float32).tobytes()[:16] not in content
+        assert VALUES.astype(np.float64).tobytes()[:16] not in content
         assert KEY._secret not in content
         assert KEY._secret.hex().encode() not in content
 

@@ -18,7 +18,7 @@ from honeykeras.errors import StorageError
 
 # Of the paper's recipe, which trains no extractor; CI runs the default one by the README's command.
 QUICK = ["--epochs", "8", "--verbose", "0"]
-COMMANDS = ["keygen", "train", "attack", "evaluate", "report", "export", "quickstart"]
+COMMANDS = ["keygen", "train", "attack", "evaluate", "report", "export", "verify", "inspect", "quickstart"]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ class TestQuickstart:
         assert (report["settings"]["epochs"], report["settings"]["seed"]) == (8, 0)
 
     def test_served_model_is_the_trained_one(self, quickstart, digits):
-        served = tf.saved_model.load(str(quickstart / "serving" / "digits" / "1")).signatures["serving_default"]
+        served = tf.saved_model.load(str(quickstart / "serving" / "digits-public" / "1")).signatures["serving_default"]
         logits = hk.models.load(quickstart / "model.keras").predict(digits.test.x, verbose=0)
         found = served(inputs=tf.constant(digits.test.x))["probabilities"]
         assert np.allclose(found, tf.nn.softmax(logits), atol=1e-6)
@@ -348,12 +348,14 @@ class TestSteps:
 
 class TestReport:
     def test_page_card_and_events(self, quickstart, tmp_path, capsys):
-        outputs = ["--output", "page.html", "--model-card", "card.md", "--tensorboard", "logs"]
+        cards = ["--model-card", "card.md", "--model-card", "card.json"]
+        outputs = ["--output", "page.html", *cards, "--tensorboard", "logs"]
         arguments = [str(tmp_path / each) if "." in each or each == "logs" else each for each in outputs]
         assert run(["report", str(quickstart / "report.json"), *arguments]) == 0
-        assert sorted(os.listdir(tmp_path)) == ["card.md", "logs", "page.html"]
+        assert sorted(os.listdir(tmp_path)) == ["card.json", "card.md", "logs", "page.html"]
         assert (tmp_path / "page.html").read_text() == (quickstart / "report.html").read_text()
         assert (tmp_path / "card.md").read_text().startswith("# Model card")
+        assert (tmp_path / "card.json").read_bytes() == (quickstart / "model_card.json").read_bytes()
         assert "Wrote " in capsys.readouterr().out
 
     def test_watermark_is_for_who_holds_the_key(self, quickstart, tmp_path):

@@ -1,0 +1,122 @@
+"""`write_kit`: what TensorFlow Serving is run with, from a compose file to Kubernetes manifests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from honeykeras import _checks
+from honeykeras._files import PathLike, staged
+from honeykeras.errors import InvalidArgumentError
+from honeykeras.report.optional import load_optional
+
+KIT = (
+    "README.md",
+    "compose.yaml",
+    "kubernetes.yaml",
+    "kubernetes-gpu.yaml",
+    "models.config",
+    "monitoring.config",
+    "session.config",
+    "available.sh",
+    "verify.sh",
+)
+"""The files of a kit."""
+
+# What Kubernetes mounts as one folder.
+_CONFIG = ("models.config", "monitoring.config", "session.config", "available.sh", "verify.sh")
+
+_FLAGS = (
+    "--port=8500",
+    "--rest_api_port=8501",
+    "--model_config_file=/config/models.config",
+    "--monitoring_config_file=/config/monitoring.config",
+    # What comes later was not verified.
+    "--file_system_poll_wait_seconds=0",
+    # A key that is wrong stays wrong.
+    "--max_num_load_retries=0",
+    "--enable_batching=true",
+    "--enable_per_model_batching_parameters=true",
+    "--allow_version_labels_for_unavailable_models=true",
+    "--enable_profiler=false",
+)
+_GPU_FLAGS = ("--tensorflow_session_config_file=/config/session.config", "--per_process_gpu_memory_fraction=0.9")
+
+_IMAGE_VERSION = "2.19.1"
+_VERIFIER_IMAGE = "ghcr.io/sigstore/model-transparency-cli:v1.1.1"
+
+# A name of Kubernetes, which is part of other names there.
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,40}[a-z0-9])?")
+
+
+def write_kit(
+    output: PathLike,
+    *,
+    name: str,
+    base_path: PathLike,
+    replicas: int = 2,
+    image_version: str = _IMAGE_VERSION,
+    overwrite: bool = False,
+) -> None:
+    """Writes a folder with all that an unmodified TensorFlow Serving is run with, on CPUs or GPUs.
+
+    A compose file, Kubernetes manifests, the server's configuration, the scripts that verify signatures and tell
+    whether the model is available, and a README. What servers read tells nobody what the model is.
+
+    Args:
+        output: The folder to make.
+        name: What the server calls the model, and Kubernetes what belongs to it: lower-case letters, digits, hyphens.
+        base_path: The model's folder, which holds the versions.
+        replicas: How many servers Kubernetes runs, at least; four times as many at most.
+        image_version: Tag of the image `tensorflow/serving`.
+        overwrite: Whether a kit that is there may be replaced.
+
+    Raises:
+        InvalidArgumentError: If an argument breaks a rule.
+        MissingDependencyError: If Jinja2 is not installed.
+        StorageError: If there is something at `output` already, or the disk refuses.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            "`name` must be lower-case letters, digits and hyphens, begin with a letter, and have at most 42 of them. "
+            f"Received: name={name!r}."
+        )
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)*(-[a-z0-9]+)?", image_version) or image_version.endswith("-gpu"):
+        raise InvalidArgumentError(
+            f"`image_version` must be a version such as {_IMAGE_VERSION}. Received: image_version={image_version!r}."
+        )
+    folder = Path(base_path).absolute()
+    if ":" in str(folder):
+        raise InvalidArgumentError(f"`base_path` must have no colon, which ends a mount. Received: {folder}.")
+    values: dict[str, Any] = {
+        "name": name,
+        "folder": str(base_path),
+        "base_path": f"{folder}:/models/{name}:ro",
+        "replicas": _checks.whole_number("replicas", replicas),
+        "image_version": image_version,
+        "verifier_image": _VERIFIER_IMAGE,
+        "flags": list(_FLAGS),
+        "gpu_flags": list(_GPU_FLAGS),
+        "gpu": False,
+    }
+    jinja2 = load_optional("jinja2")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("honeykeras.export", "deploy"),
+        autoescape=False,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def render(file: str, **more: Any) -> str:
+        return environment.get_template(f"{file}.jinja").render(**values, **more)
+
+    values["config"] = {file: render(file) for file in _CONFIG}
+    with staged(output, overwrite=overwrite, holds=KIT) as kit:
+        kit.mkdir()
+        for file in KIT:
+            values["gpu"] = file == "kubernetes-gpu.yaml"
+            content = render(file.replace("-gpu", ""))
+            (kit / file).write_text(content, encoding="utf-8")

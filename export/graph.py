@@ -1,0 +1,97 @@
+"""What can be changed in the graph of a SavedModel that was written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from honeykeras._files import describe
+from honeykeras.errors import ModelError, StorageError
+from honeykeras.export.sealing import SealingKey
+
+FILE = "saved_model.pb"
+
+
+def read(folder: Path) -> meta_graph_pb2.MetaGraphDef:
+    """The graph of a SavedModel, without loading it.
+
+    Raises:
+        StorageError: If there is none, or it cannot be read.
+        ModelError: If it is none.
+    """
+    try:
+        (graph,) = saved_model_pb2.SavedModel.FromString((folder / FILE).read_bytes()).meta_graphs
+    except OSError as error:
+        raise StorageError(f"Cannot read {folder / FILE}: {describe(error)}.") from error
+    except Exception:  # protobuf's own errors have changed their names.
+        raise ModelError(f"{folder} must hold a SavedModel. Received: a damaged {FILE}.") from None
+    return graph
+
+
+def write(folder: Path, graph: meta_graph_pb2.MetaGraphDef) -> None:
+    """Writes a graph in the place of another."""
+    saved = saved_model_pb2.SavedModel(saved_model_schema_version=1, meta_graphs=[graph])
+    (folder / FILE).write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def set_method(folder: Path, signature: str, method: str) -> None:
+    """Sets by which of its methods TensorFlow Serving offers a signature. Keras makes all of them its predict's."""
+    graph = read(folder)
+    graph.signature_def[signature].method_name = method
+    write(folder, graph)
+
+
+def key_paths(graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
+    """Where an artifact looks for its key; nothing if it needs none."""
+    return [path.decode() for node in _key_path_nodes(graph) for path in node.attr["value"].tensor.string_val]
+
+
+@contextlib.contextmanager
+def opened(folder: Path, key: SealingKey | None) -> Iterator[Path]:
+    """An artifact as it is, or a copy that finds the key which is given, wherever it would look for it.
+
+    The copy is in a private folder, for as long as the block runs.
+    """
+    if key is None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as private:
+        copy, key_file = Path(private, "1"), Path(private, "key")
+        key.save(key_file)
+        shutil.copytree(folder, copy, copy_function=_link)
+        (copy / FILE).unlink()
+        graph = read(folder)
+        for node in _key_path_nodes(graph):
+            paths = node.attr["value"].tensor.string_val
+            paths[:] = [str(key_file).encode()] * len(paths)
+        write(copy, graph)
+        yield copy
+
+
+def _key_path_nodes(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[tf.compat.v1.NodeDef]:
+    """The constant that the files to look for are made of."""
+    for function in graph.graph_def.library.function:
+        nodes = {node.name: node for node in function.node_def}
+        for node in function.node_def:
+            if node.op == "MatchingFiles":
+                yield from (each for each in nodes.values() if _is_path_list(each))
+                return
+
+
+def _is_path_list(node: tf.compat.v1.NodeDef) -> bool:
+    return (
+        node.op == "Const"
+        and node.attr["dtype"].type == tf.string.as_datatype_enum
+        and len(node.attr["value"].tensor.tensor_shape.dim) == 1
+    )
+
+
+def _link(source: str, target: str) -> None:
+    os.symlink(os.path.abspath(source), target)

@@ -1,0 +1,64 @@
+"""`inspect`: what an operator wants to know of an artifact, without loading it and without its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from honeykeras._files import PathLike
+from honeykeras.export import graph, manifest, sealing, signing, warmup
+from honeykeras.export.sealed_detector import SEALED_FILE
+
+# TensorFlow puts this entry into every SavedModel, for its loader alone.
+_INIT_OP = "__saved_model_init_op"
+
+
+def inspect(version: PathLike) -> dict[str, Any]:
+    """Describes a version folder, as plain data. Nothing in it is secret.
+
+    Args:
+        version: The version folder, for example `serving/mnist/1`.
+
+    Returns:
+        `version`, its name; `bytes`, the size of all files; `files`, how many; `tensorflow`, the version that wrote
+        it; `signatures`, for each its `method`, `inputs` and `outputs`, with dtype and shape; `warmup_requests`, how
+        many; `has_manifest`; `is_signed`, whether there is a signature beside it, not whether it is right; and for an
+        artifact that needs a key `sealing_key_id`, `artifact_id` and `key_paths`, all None otherwise.
+
+    Raises:
+        ModelError: If it is no SavedModel.
+        StorageError: If it cannot be read.
+    """
+    version = Path(version)
+    described = graph.read(version)
+    files = [path for path in version.rglob("*") if path.is_file()]
+    sealed = version / "assets" / SEALED_FILE
+    key_id, artifact_id = sealing.read_ids(sealed.read_bytes()) if sealed.is_file() else (None, None)
+    return {
+        "version": version.absolute().name,
+        "bytes": sum(path.stat().st_size for path in files),
+        "files": len(files),
+        "tensorflow": described.meta_info_def.tensorflow_version,
+        "signatures": {
+            name: {
+                "method": signature.method_name,
+                "inputs": {key: _tensor(info) for key, info in sorted(signature.inputs.items())},
+                "outputs": {key: _tensor(info) for key, info in sorted(signature.outputs.items())},
+            }
+            for name, signature in sorted(described.signature_def.items())
+            if name != _INIT_OP
+        },
+        "warmup_requests": sum(1 for _ in warmup.read(version)) if (version / warmup.FILE).is_file() else 0,
+        "has_manifest": (version / manifest.FILE).is_file(),
+        "is_signed": signing.signature_path(version).is_file(),
+        "sealing_key_id": key_id,
+        "artifact_id": artifact_id,
+        "key_paths": graph.key_paths(described) or None,
+    }
+
+
+def _tensor(info: Any) -> str:
+    sizes = ["batch" if dim.size < 0 else str(dim.size) for dim in info.tensor_shape.dim]
+    return f"{tf.as_dtype(info.dtype).name} ({', '.join(sizes)})"

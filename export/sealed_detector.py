@@ -1,0 +1,98 @@
+"""`SealedDetector`: a detector's decision in an exported graph, with all that it knows sealed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from honeykeras.detection import CalibratedDetector
+from honeykeras.export.sealed_vector import SealedVector, seal_vector
+from honeykeras.export.sealing import ID_BYTES, SealingKey
+
+# The one file that needs the key. Its name must not tell what it is for.
+SEALED_FILE = "parameters"
+# TensorFlow splits a tensor into rows without copying it where a row has a multiple of 64 bytes.
+_ROW = 16
+# How far rounding may carry a value beyond an end of the input range, as a share of the width.
+_ROUNDING = 1e-6
+
+
+class SealedDetector:
+    """Scores and flags inputs inside an exported function, as the detector that it is made of does.
+
+    The detector's secret, its threshold and the weights of its networks are one sealed vector. Without the key there
+    is but the shape of a network in the graph.
+
+    Attributes:
+        vector: The vector, to be tracked by the archive that exports the function.
+    """
+
+    def __init__(self, detector: CalibratedDetector, key: SealingKey, key_paths: Sequence[str], scratch: Path) -> None:
+        """Seals a detector.
+
+        Args:
+            detector: A calibrated detector.
+            key: The key that will open it.
+            key_paths: As for `SealedVector`.
+            scratch: A folder for the sealed file, until the archive is written.
+        """
+        self._detector = detector
+        self._variables = [variable for network in detector.networks for variable in network.variables]
+        parts = [np.array([detector.threshold]), detector.secret, *(_numpy(variable) for variable in self._variables)]
+        self._sizes = [part.size for part in parts]
+        # Those that fill rows come first, so that they can be split off as rows. The threshold fills none.
+        self._order = sorted(range(len(parts)), key=lambda place: self._sizes[place] % _ROW > 0)
+        values = np.concatenate([parts[place].ravel() for place in self._order])
+        values = np.pad(values, (0, -len(values) % _ROW))
+        artifact_id = secrets.token_bytes(ID_BYTES)
+        file = scratch / SEALED_FILE
+        file.write_bytes(seal_vector(values, key, artifact_id))
+        self.vector = SealedVector(file, artifact_id, len(values), key_paths)
+
+    def __call__(self, x: tf.Tensor, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Judges inputs.
+
+        Args:
+            x: Shape `(batch, *input_shape)`, float32.
+            outputs: What the classifier says of them, shape `(batch, num_classes)`.
+
+        Returns:
+            A score in [0, 1], shape `(batch,)`, float32: 0.5 at the threshold, and the sigmoid of how far the
+            detector's own score is from it. And the flag, shape `(batch,)`, bool. What the detector in Python refuses,
+            values that are beyond the input range or no numbers, has a score of 1, and is flagged.
+        """
+        threshold, secret, *weights = self._open()
+        low, high = (tf.constant(end, tf.float32) for end in self._detector.watermark.input_range)
+        slack = _ROUNDING * tf.maximum(tf.abs(low), tf.abs(high))
+        inside = (x >= low - slack) & (x <= high + slack)
+        usable = tf.reduce_all(tf.reshape(inside, [tf.shape(x)[0], -1]), axis=1)
+        mapping = [
+            (variable, tf.reshape(weight, variable.shape))
+            for variable, weight in zip(self._variables, weights, strict=True)
+        ]
+        secret = tf.cast(tf.reshape(secret, [-1]), tf.float64)
+        with keras.StatelessScope(state_mapping=mapping):
+            statistic = self._detector.statistic(tf.clip_by_value(x, low, high), outputs, secret)
+        beyond = tf.where(usable, statistic - tf.cast(threshold, tf.float64), tf.constant(np.inf, tf.float64))
+        # A score that is no number must not let an input through.
+        flag = tf.logical_not(beyond <= 0)
+        score = tf.where(tf.math.is_nan(beyond), tf.ones_like(beyond), tf.sigmoid(beyond))
+        return tf.cast(score, tf.float32), flag
+
+    def _open(self) -> list[tf.Tensor]:
+        """The parts as they were sealed, each as rows or as one vector."""
+        sizes = [self._sizes[place] for place in self._order]
+        rows = [size // _ROW for size in sizes if size % _ROW == 0]
+        *parts, rest = tf.split(tf.reshape(self.vector.read(), [-1, _ROW]), [*rows, -1])
+        *others, _ = tf.split(tf.reshape(rest, [-1]), [*sizes[len(rows) :], -1])
+        found = dict(zip(self._order, [*parts, *others], strict=True))
+        return [found[place] for place in range(len(found))]
+
+
+def _numpy(variable: keras.Variable) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(variable), np.float64)

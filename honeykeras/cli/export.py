@@ -1,0 +1,303 @@
+"""The commands around artifacts for TensorFlow Serving."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from honeykeras.cli import options
+from honeykeras.cli.startup import load_tensorflow
+from honeykeras.errors import InvalidArgumentError
+
+_VERSION = click.argument("version", type=options.PATH)
+_WIDE = {"max_content_width": 100}
+
+
+@click.group(
+    "export",
+    invoke_without_command=True,
+    context_settings=_WIDE,
+    epilog="\b\nExample:\n"
+    "  honeykeras export --model trained/model.keras --output serving/mnist-public\n"
+    "  honeykeras export --model trained/model.keras --key watermark.key --dataset mnist --sealing-key model.key \\\n"
+    "    --output serving/mnist",
+)
+@click.option("--model", "model_path", type=options.PATH, help="The classifier: a .keras file. Required.")
+@click.option(
+    "--output", type=options.PATH, help="The model's folder, which TensorFlow Serving is pointed at. Required."
+)
+@click.option("--version", type=options.COUNT, help="Number of the version folder to make. Defaults to the next one.")
+@click.option("--class-names", help="What `classify` calls the classes, separated by commas. Defaults to numbers.")
+@click.option("--key", "key_path", type=options.PATH, help="The key file: the artifact then holds a detector, sealed.")
+@options.passphrase
+@click.option(
+    "--sealing-key",
+    "sealing_key_path",
+    type=options.PATH,
+    help="With --key: file of the key that opens the artifact. It is made if there is none.",
+)
+@click.option(
+    "--key-path",
+    "key_paths",
+    multiple=True,
+    help="With --key: where the server finds the sealing key, absolute or relative to the version folder; repeatable. "
+    "Defaults to /run/secrets/model.key, then ../../../model.key.",
+)
+@click.option(
+    "--policy",
+    default="uniform",
+    show_default=True,
+    help="With --key: what clients are told of an input that is flagged: uniform (all classes alike), reject (all "
+    "zeros), decoy (the two most probable classes change places) or observe (the model's answer).",
+)
+@options.dataset
+@options.detector
+@options.max_fpr
+@options.samples
+@options.seed
+@click.pass_context
+def export(
+    context: click.Context,
+    model_path: Path | None,
+    output: Path | None,
+    version: int | None,
+    class_names: str | None,
+    key_path: Path | None,
+    passphrase_file: Path | None,
+    sealing_key_path: Path | None,
+    key_paths: tuple[str, ...],
+    policy: str,
+    dataset: str,
+    detector: str | None,
+    max_fpr: float,
+    samples: int,
+    seed: int,
+) -> None:
+    """Package a classifier for TensorFlow Serving.
+
+    Writes a SavedModel into a new version folder, in one atomic step, once it was scanned for leaks and has answered
+    its warmup requests. Without a key it is one to hand out; with a key, one for the host that is trusted, with the
+    detector sealed in it. The detector is fitted and calibrated on the data set that the model was trained on.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if model_path is None or output is None:
+        missing = "--model" if model_path is None else "--output"
+        raise click.UsageError(f"Missing option '{missing}'.", context)
+    if (key_path is None) != (sealing_key_path is None):
+        raise InvalidArgumentError(
+            "`--key` and `--sealing-key` go together: a detector is exported sealed. Received: one of them."
+        )
+    load_tensorflow()
+    import honeykeras as hk
+    from honeykeras import attacks
+    from honeykeras.cli import quickstart
+    from honeykeras.evaluation import fit_detector
+    from honeykeras.export import KEY_PATHS, POLICIES, save, save_guarded
+
+    names = class_names.split(",") if class_names else None
+    if key_path is None or sealing_key_path is None:
+        folder = save(hk.models.load(model_path), output, version=version, class_names=names)
+        click.echo(f"Wrote {folder}.")
+        return
+    hk._checks.one_of("policy", policy, POLICIES)
+    key = hk.WatermarkKey.load(key_path, options.read_passphrase(passphrase_file))
+    quickstart.check_provenance(model_path, dataset, key, seed)
+    model, data = hk.models.load(model_path), hk.data.load(dataset, seed=seed)
+    attack = attacks.PGD(epsilon=data.epsilon, seed=seed)
+    fitted = fit_detector(
+        model, key, data, attacks=[attack], detector=detector, max_fpr=max_fpr, samples=samples, seed=seed
+    )
+    with _sealing_key(sealing_key_path) as sealing_key:
+        folder = save_guarded(
+            model,
+            output,
+            fitted,
+            sealing_key,
+            policy=policy,
+            key_paths=key_paths or KEY_PATHS,
+            version=version,
+            class_names=names,
+        )
+    click.echo(f"Wrote {folder}, which the key {sealing_key.key_id} in {sealing_key_path} opens.")
+
+
+@export.command(
+    "reseal",
+    context_settings=_WIDE,
+    epilog="\b\nExample:\n  honeykeras export reseal serving/mnist/1 --old-key model.key --new-key next.key",
+)
+@_VERSION
+@click.option("--old-key", "old_path", type=options.PATH, required=True, help="File of the key that opens VERSION.")
+@click.option(
+    "--new-key", "new_path", type=options.PATH, required=True, help="File of the one that shall. Made if it is missing."
+)
+def reseal(version: Path, old_path: Path, new_path: Path) -> None:
+    """Publish a version again, for another sealing key.
+
+    The model stays as it is. The old version stays as well, until you remove it.
+    """
+    load_tensorflow()
+    from honeykeras.export import SealingKey
+    from honeykeras.export import reseal as publish
+
+    old = SealingKey.load(old_path)
+    with _sealing_key(new_path) as new:
+        folder = publish(version, old, new)
+    click.echo(f"Wrote {folder}, which the key {new.key_id} in {new_path} opens.")
+
+
+@export.command(
+    "signing-keys",
+    context_settings=_WIDE,
+    epilog="\b\nExample:\n  honeykeras export signing-keys --private-key signing.pem --public-key signing.pub",
+)
+@click.option("--private-key", type=options.PATH, required=True, help="File to make, readable by its owner alone.")
+@click.option("--public-key", type=options.PATH, required=True, help="File to make, for whoever verifies.")
+def signing_keys(private_key: Path, public_key: Path) -> None:
+    """Draw a pair of keys to sign artifacts with."""
+    from honeykeras.export.signing import write_key_pair
+
+    write_key_pair(private_key, public_key)
+    click.echo(f"Wrote {private_key} and {public_key}. Keep the first one secret.")
+
+
+@export.command(
+    "sign",
+    context_settings=_WIDE,
+    epilog="\b\nExample:\n  honeykeras export sign serving/mnist/1 --private-key signing.pem",
+)
+@_VERSION
+@click.option("--private-key", type=options.PATH, required=True, help="PEM file of an EC key.")
+@options.overwrite
+def sign(version: Path, private_key: Path, overwrite: bool) -> None:
+    """Sign a version, last of all.
+
+    Writes the signature beside the version folder. It is OpenSSF model-signing's, and `model_signing verify` reads it.
+    """
+    from honeykeras.export.signing import sign as write_signature
+
+    click.echo(f"Wrote {write_signature(version, private_key, overwrite=overwrite)}.")
+
+
+@export.command(
+    "deploy-kit",
+    context_settings=_WIDE,
+    epilog="\b\nExample:\n  honeykeras export deploy-kit deployment --name mnist --base-path serving/mnist",
+)
+@click.argument("output", type=options.PATH)
+@click.option("--name", required=True, help="What the server calls the model; part of its address.")
+@click.option("--base-path", required=True, help="The model's folder, which holds the versions.")
+@click.option("--replicas", type=options.COUNT, default=2, show_default=True, help="Kubernetes: how many servers.")
+@options.overwrite
+def deploy_kit(output: Path, name: str, base_path: str, replicas: int, overwrite: bool) -> None:
+    """Write what TensorFlow Serving is run with.
+
+    A folder with a compose file, Kubernetes manifests, the server's configuration and a README that walks from
+    `model.fit` to `curl`.
+    """
+    from honeykeras.export.deployment import write_kit
+
+    write_kit(output, name=name, base_path=base_path, replicas=replicas, overwrite=overwrite)
+    click.echo(f"Wrote {output}. Begin with its README.md.")
+
+
+@click.command(
+    "verify",
+    context_settings=_WIDE,
+    epilog="\b\nExample:\n  honeykeras verify serving/mnist/1 --public-key signing.pub --sealing-key model.key",
+)
+@_VERSION
+@click.option("--public-key", type=options.PATH, help="Whose signature there must be. Not checked without it.")
+@click.option(
+    "--sealing-key", "sealing_key_path", type=options.PATH, help="What opens it, if that is not where it looks for it."
+)
+@click.option("--key", "key_path", type=options.PATH, help="The watermark's key, of which nothing may be in any file.")
+@options.passphrase
+def verify(
+    version: Path,
+    public_key: Path | None,
+    sealing_key_path: Path | None,
+    key_path: Path | None,
+    passphrase_file: Path | None,
+) -> None:
+    """Check an artifact.
+
+    Signature, manifest, leaks, and that it answers its warmup requests with probabilities.
+    """
+    load_tensorflow()
+    import honeykeras as hk
+    from honeykeras.export import SealingKey
+    from honeykeras.export import verify as checks
+
+    key = hk.WatermarkKey.load(key_path, options.read_passphrase(passphrase_file)) if key_path else None
+    sealing_key = SealingKey.load(sealing_key_path) if sealing_key_path else None
+    if public_key is None:
+        click.echo("signature: not checked. Give `--public-key`.")
+    for name, found in checks(version, public_key=public_key, sealing_key=sealing_key, watermark_key=key):
+        click.echo(f"{name}: {found}")
+
+
+@click.command(
+    "inspect",
+    context_settings=_WIDE,
+    epilog="\b\nExample:\n  honeykeras inspect serving/mnist/1",
+)
+@_VERSION
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def inspect(version: Path, as_json: bool) -> None:
+    """Describe an artifact.
+
+    Its signatures, size and versions, and which key it needs. Nothing of it is secret; it is not loaded.
+    """
+    load_tensorflow()
+    from honeykeras.export import inspect as describe
+
+    described = describe(version)
+    if as_json:
+        click.echo(json.dumps(described, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for name, value in described.items():
+        table.add_row(name.replace("_", " "), _lines(value))
+    Console().print(table)
+
+
+def _lines(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(
+            f"{name}: {', '.join(_sides(each['inputs']))} -> {', '.join(_sides(each['outputs']))}"
+            for name, each in value.items()
+        )
+    if isinstance(value, list):
+        return "\n".join(value)
+    return {True: "yes", False: "no", None: "none"}.get(value, f"{value:,}" if isinstance(value, int) else str(value))
+
+
+def _sides(tensors: dict[str, str]) -> list[str]:
+    return [f"{name} {what}" for name, what in tensors.items()]
+
+
+@contextlib.contextmanager
+def _sealing_key(path: Path) -> Iterator[Any]:
+    """The key in a file. One that is made goes again if nothing is sealed with it."""
+    from honeykeras.export import SealingKey
+
+    if path.exists():
+        yield SealingKey.load(path)
+        return
+    key = SealingKey.generate()
+    key.save(path)
+    try:
+        yield key
+    except BaseException:
+        path.unlink()
+        raise

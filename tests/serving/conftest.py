@@ -1,0 +1,145 @@
+"""A honeypot's detector on the digits, and TensorFlow Serving's loader as a program."""
+
+import ctypes
+import dataclasses
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+import honeykeras as hk
+from honeykeras import export
+from honeykeras.detection import fit_extractor
+
+# Tests are no package, so that a neighbour is not found by its name.
+_spec = importlib.util.spec_from_file_location("compile_serve", Path(__file__).with_name("compile.py"))
+_compile = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_compile)
+
+
+@pytest.fixture(scope="session")
+def watermark_key():
+    return hk.WatermarkKey(bytes(range(32)), (8, 8, 1), num_classes=10)
+
+
+@pytest.fixture(scope="session")
+def detector(classifier, digits, watermark_key):
+    """The default detector. The classifier is no honeypot, which makes no difference to how it is exported."""
+    extractor = fit_extractor(digits.train.x, watermark_key.pattern, steps=30)
+    fitted = hk.Detector(watermark_key).fit(classifier, extractor=extractor)
+    return fitted.calibrate(digits.calibration.x, max_fpr=0.1)
+
+
+@pytest.fixture(scope="session")
+def sealing_key():
+    return export.SealingKey(bytes(range(32, 64)))
+
+
+@pytest.fixture(scope="session")
+def guarded(classifier, detector, sealing_key, tmp_path_factory):
+    """An artifact for the trusted host, in a folder of its own, without its key."""
+    folder = tmp_path_factory.mktemp("guarded") / "serving" / "digits"
+    return export.save_guarded(classifier, folder, detector, sealing_key, policy="decoy")
+
+
+@pytest.fixture
+def version(guarded, sealing_key, tmp_path):
+    """A copy of it, with its key where it looks for it."""
+    copy = tmp_path / "serving" / "digits" / "1"
+    shutil.copytree(guarded, copy)
+    sealing_key.save(tmp_path / "model.key")
+    return copy
+
+
+def _heed_file_modes():
+    """Takes from a superuser's program what lets it read and write any file: CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH."""
+    drop_from_bounding_set = 24
+    for capability in (1, 2):
+        ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0)
+
+
+@dataclasses.dataclass
+class Server:
+    """TensorFlow's own C++ loader, the one that TensorFlow Serving uses, in a C program over its C API."""
+
+    program: Path
+    scratch: Path
+
+    def run(self, *words):
+        """The lines that the program prints, and whether it ended well."""
+        done = subprocess.run(
+            [self.program, *map(str, words)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"TF_CPP_MIN_LOG_LEVEL": "3"},
+            preexec_fn=_heed_file_modes,
+        )
+        return done.stdout.splitlines(), done.returncode == 0
+
+    def load_error(self, folder):
+        """What it says of a folder that it must not load."""
+        lines, loaded = self.run(1, folder)
+        assert not loaded
+        assert lines[0].startswith("error ")
+        return " ".join(lines)
+
+    def ask(self, folders, questions):
+        """Loads folders side by side, and asks them.
+
+        Args:
+            folders: Version folders.
+            questions: Triples of a folder's number, a signature and what to feed it.
+
+        Returns:
+            For each question the outputs by name.
+        """
+        words, places = [1, *folders], []
+        for count, (number, name, values) in enumerate(questions):
+            saved = saved_model_pb2.SavedModel.FromString((folders[number] / "saved_model.pb").read_bytes())
+            signature = saved.meta_graphs[0].signature_def[name]
+            (given,) = signature.inputs.values()
+            file = self.scratch / f"question{count}"
+            is_float = given.dtype == tf.float32.as_datatype_enum
+            if is_float:
+                file.write_bytes(np.asarray(values, np.float32).tobytes())
+            else:
+                file.write_text("".join(f"{value.hex()}\n" for value in values))
+            sizes = ",".join(map(str, np.shape(values)))
+            outputs = {output: info.name for output, info in signature.outputs.items()}
+            words += ["ASK", number, given.name, "float" if is_float else "string", sizes, file, *outputs.values()]
+            places.append(outputs)
+        lines, ended_well = self.run(*words)
+        assert ended_well, lines
+        answers = iter(lines[len(folders) :])
+        return [{name: _parse(next(answers)) for name in outputs} for outputs in places]
+
+
+def _parse(line):
+    _, sizes, *values = line.split(" ")
+    array = np.array(values)
+    with np.errstate(all="ignore"):
+        try:
+            array = array.astype(np.float32)
+        except ValueError:
+            array = array.astype(object)
+    return array.reshape([int(size) for size in sizes.split(",")])
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    if shutil.which("gcc") is None:
+        pytest.skip("needs a C compiler")
+    return _compile.compile_program(tmp_path_factory.mktemp("serve") / "serve")
+
+
+@pytest.fixture
+def server(compiled, tmp_path):
+    scratch = tmp_path / "questions"
+    scratch.mkdir()
+    return Server(compiled, scratch)

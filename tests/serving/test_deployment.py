@@ -1,0 +1,351 @@
+"""The deploy kit: each file is what the program that reads it takes."""
+
+import http.server
+import importlib.resources
+import json
+import os
+import re
+import subprocess
+import sysconfig
+import threading
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import tensorflow as tf
+import yaml
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+
+from honeykeras.errors import InvalidArgumentError, StorageError
+from honeykeras.export import batching, deployment, leaks
+
+
+@pytest.fixture
+def kit(tmp_path):
+    deployment.write_kit(tmp_path / "kit", name="digits", base_path=tmp_path / "my models" / "digits", replicas=3)
+    return tmp_path / "kit"
+
+
+@pytest.fixture
+def compose(kit):
+    return yaml.safe_load((kit / "compose.yaml").read_text())
+
+
+@pytest.fixture(params=["kubernetes.yaml", "kubernetes-gpu.yaml"])
+def manifests(request, kit):
+    return list(yaml.safe_load_all((kit / request.param).read_text()))
+
+
+def of_kind(manifests, kind):
+    (found,) = [each for each in manifests if each["kind"] == kind]
+    return found
+
+
+def pod(manifests):
+    return of_kind(manifests, "Deployment")["spec"]["template"]["spec"]
+
+
+def check_compose(document):
+    folder = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
+    jsonschema.validate(document, json.loads((folder / "compose-spec.json").read_text()))
+
+
+def check_kubernetes(document):
+    kubernetes_validate.validate(document, "1.30", strict=True)
+
+
+class TestSchemas:
+    def test_of_compose(self, compose):
+        check_compose(compose)
+
+    def test_of_compose_refuses_a_typo(self, compose):
+        compose["services"]["cpu"]["read_onyl"] = True
+        with pytest.raises(jsonschema.ValidationError):
+            check_compose(compose)
+
+    def test_of_kubernetes(self, manifests):
+        kinds = [each["kind"] for each in manifests]
+        expected = [
+            "ConfigMap",
+            "Deployment",
+            "Service",
+            "NetworkPolicy",
+            "HorizontalPodAutoscaler",
+            "PodDisruptionBudget",
+        ]
+        assert kinds == expected
+        for each in manifests:
+            check_kubernetes(each)
+
+    def test_of_kubernetes_refuses_a_typo(self, manifests):
+        pod(manifests)["containers"][0]["readynessProbe"] = {}
+        with pytest.raises(kubernetes_validate.ValidationError):
+            check_kubernetes(of_kind(manifests, "Deployment"))
+
+
+def message(package, **fields):
+    """A message type of given fields, each a type of protocol buffers, or a message type with its name."""
+    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
+    pool = descriptor_pool.DescriptorPool()
+    kind = descriptor_pb2.FieldDescriptorProto
+    for name, type_ in (("Int64", kind.TYPE_INT64), ("Bool", kind.TYPE_BOOL)):
+        value = file.message_type.add(name=name).field
+        value.add(name="value", number=1, type=type_, label=kind.LABEL_OPTIONAL)
+    for owner, owned in fields.items():
+        described = file.message_type.add(name=owner)
+        for number, (name, type_) in enumerate(owned.items(), 1):
+            repeated = isinstance(type_, list)
+            field = described.field.add(
+                name=name, number=number, label=kind.LABEL_REPEATED if repeated else kind.LABEL_OPTIONAL
+            )
+            type_ = type_[0] if repeated else type_
+            if isinstance(type_, str):
+                field.type, field.type_name = kind.TYPE_MESSAGE, f".{package}.{type_}"
+            else:
+                field.type = type_
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{next(iter(fields))}"))
+
+
+KIND = descriptor_pb2.FieldDescriptorProto
+# tensorflow_serving/servables/tensorflow/session_bundle_config.proto
+BATCHING = message(
+    "batching",
+    BatchingParameters={
+        "max_batch_size": "Int64",
+        "batch_timeout_micros": "Int64",
+        "max_enqueued_batches": "Int64",
+        "num_batch_threads": "Int64",
+        "allowed_batch_sizes": [KIND.TYPE_INT64],
+        "pad_variable_length_inputs": KIND.TYPE_BOOL,
+    },
+)
+# tensorflow_serving/config/monitoring_config.proto
+MONITORING = message(
+    "monitoring",
+    MonitoringConfig={"prometheus_config": "PrometheusConfig"},
+    PrometheusConfig={"enable": KIND.TYPE_BOOL, "path": KIND.TYPE_STRING},
+)
+
+
+class TestServerConfig:
+    def test_of_models(self, kit):
+        from tensorflow_serving.config import model_server_config_pb2
+
+        text = (kit / "models.config").read_text()
+        config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+        (model,) = config.model_config_list.config
+        assert (model.name, model.base_path, model.model_platform) == ("digits", "/models/digits", "tensorflow")
+        # A stock server has no request logger, and refuses to start.
+        assert not model.HasField("logging_config")
+        # What the comment says to write for labels is right, too.
+        labelled = re.sub(r"(?m)^ +# {3}", "", text).replace("model_version_policy { latest { num_versions: 1 } }", "")
+        config = text_format.Parse(labelled, model_server_config_pb2.ModelServerConfig())
+        assert dict(config.model_config_list.config[0].version_labels) == {"stable": 1, "canary": 2}
+        assert list(config.model_config_list.config[0].model_version_policy.specific.versions) == [1, 2]
+
+    def test_of_monitoring(self, kit):
+        config = text_format.Parse((kit / "monitoring.config").read_text(), MONITORING())
+        assert config.prometheus_config.enable
+        assert config.prometheus_config.path == "/monitoring/prometheus/metrics"
+
+    def test_of_sessions(self, kit):
+        config = text_format.Parse((kit / "session.config").read_text(), tf.compat.v1.ConfigProto())
+        assert config.gpu_options.allow_growth
+
+    @pytest.mark.parametrize("most", [1, 32, 64])
+    def test_of_batching(self, most):
+        config = text_format.Parse(batching.batching_parameters(most), BATCHING())
+        sizes = list(config.allowed_batch_sizes)
+        assert sizes == sorted(set(sizes))
+        assert sizes[-1] == config.max_batch_size.value == most
+
+    def test_typos_are_told(self):
+        with pytest.raises(text_format.ParseError):
+            text_format.Parse("max_batch_szie { value: 3 }", BATCHING())
+
+    def test_flags_are_the_servers(self):
+        """As its main.cc declares them."""
+        known = {
+            "port", "rest_api_port", "model_config_file", "monitoring_config_file", "file_system_poll_wait_seconds",
+            "max_num_load_retries", "enable_batching", "enable_per_model_batching_parameters", "enable_profiler",
+            "allow_version_labels_for_unavailable_models", "tensorflow_session_config_file",
+            "per_process_gpu_memory_fraction",
+        }  # fmt: skip
+        flags = [*deployment._FLAGS, *deployment._GPU_FLAGS]
+        assert {flag.split("=")[0].removeprefix("--") for flag in flags} == known
+
+
+class TestPosture:
+    def test_of_containers(self, manifests):
+        spec = pod(manifests)
+        assert spec["securityContext"]["runAsNonRoot"]
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in [*spec["containers"], *spec["initContainers"]]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"]
+            assert not context["allowPrivilegeEscalation"]
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+            assert re.search(r":v?[0-9]", container["image"])
+
+    def test_the_key_is_the_servers_alone(self, manifests):
+        spec = pod(manifests)
+        mounted = {
+            container["name"]: {mount["name"] for mount in container["volumeMounts"]}
+            for container in [*spec["containers"], *spec["initContainers"]]
+        }
+        assert "key" in mounted["server"]
+        assert "key" not in mounted["verify"]
+        (secret,) = [volume["secret"] for volume in spec["volumes"] if "secret" in volume]
+        assert secret == {"secretName": "digits-key", "defaultMode": 0o440}
+
+    def test_of_compose(self, compose):
+        for service in compose["services"].values():
+            assert service["user"] == "10001:10001"
+            assert service["read_only"]
+            assert service["cap_drop"] == ["ALL"]
+            assert all(mount.endswith(":ro") for mount in service["volumes"])
+        assert "secrets" not in compose["services"]["verify"]
+        for name in ("cpu", "gpu"):
+            service = compose["services"][name]
+            assert service["secrets"] == ["model.key"]
+            assert service["depends_on"] == {"verify": {"condition": "service_completed_successfully"}}
+            assert "127.0.0.1:8500:8500" in service["ports"]
+        assert compose["services"]["gpu"]["image"].endswith("-gpu")
+
+    def test_gpus_are_asked_for_where_there_are_to_be_any(self, kit):
+        for name, expected in (("kubernetes.yaml", None), ("kubernetes-gpu.yaml", "1")):
+            spec = pod(list(yaml.safe_load_all((kit / name).read_text())))
+            (server,) = spec["containers"]
+            assert server["resources"]["limits"].get("nvidia.com/gpu") == expected
+            assert server["image"].endswith("-gpu") == (expected is not None)
+            assert any("gpu_memory" in flag for flag in server["args"]) == (expected is not None)
+
+    def test_the_users_names_are_in(self, kit, manifests, compose, tmp_path):
+        assert of_kind(manifests, "Deployment")["spec"]["replicas"] == 3
+        assert of_kind(manifests, "Service")["metadata"]["name"] == "digits"
+        assert f"{tmp_path}/my models/digits:/models/digits:ro" in compose["services"]["cpu"]["volumes"]
+        assert str(tmp_path / "my models" / "digits") in (kit / "README.md").read_text()
+
+    def test_what_servers_read_tells_nothing(self, kit):
+        for name in set(deployment.KIT) - {"README.md"}:
+            text = (kit / name).read_bytes().lower().replace(b"secrets", b"").replace(b"secretname", b"")
+            for word in set(leaks.TELLTALES) - {b"secret"}:
+                assert word not in text, (name, word)
+
+    def test_kubernetes_mounts_the_files_as_they_are(self, kit, manifests):
+        for name, content in of_kind(manifests, "ConfigMap")["data"].items():
+            assert content.strip() == (kit / name).read_text().strip()
+
+
+class TestScripts:
+    @pytest.fixture
+    def server(self):
+        """A server that answers the status of the model with whatever `answer` is."""
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            answer = (200, "{}")
+
+            def do_GET(self):
+                code, text = self.answer if self.path == "/v1/models/digits" else (404, "")
+                self.send_response(code)
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_):
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
+            threading.Thread(target=served.serve_forever, daemon=True).start()
+            served.handler = Handler
+            yield served
+            served.shutdown()
+
+    @pytest.mark.parametrize(
+        ("state", "code", "available"),
+        [("AVAILABLE", 200, True), ("LOADING", 200, False), ("END", 200, False), ("", 404, False)],
+    )
+    def test_tells_whether_the_model_is_available(self, kit, server, state, code, available):
+        answer = {"model_version_status": [{"version": "1", "state": state}]} if state else {}
+        server.handler.answer = code, json.dumps(answer, indent=1)
+        done = subprocess.run(
+            ["bash", kit / "available.sh"],
+            env={**os.environ, "REST_PORT": str(server.server_address[1])},
+            check=False,
+            capture_output=True,
+        )
+        assert (done.returncode == 0) == available
+
+    def test_no_server_is_not_available(self, kit):
+        done = subprocess.run(
+            ["bash", kit / "available.sh"], env={**os.environ, "REST_PORT": "1"}, check=False, capture_output=True
+        )
+        assert done.returncode != 0
+
+    def test_verifies_every_version_with_the_real_program(self, kit, tmp_path):
+        """Its paths are a container's, and replaced."""
+        from honeykeras.export import signing
+
+        models, keys = tmp_path / "models" / "digits", tmp_path / "keys"
+        keys.mkdir()
+        signing.write_key_pair(keys / "signing.pem", keys / "signing.pub")
+        script = tmp_path / "verify.sh"
+        text = (kit / "verify.sh").read_text()
+        script.write_text(text.replace("/models/", f"{tmp_path}/models/").replace("/keys/", f"{keys}/"))
+
+        # Where the program was installed, whether or not that environment is active.
+        path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
+
+        def run():
+            environment = {**os.environ, "PATH": path}
+            return subprocess.run(["sh", script], env=environment, check=False, capture_output=True).returncode
+
+        assert run() != 0
+        for number in ("1", "2"):
+            (models / number).mkdir(parents=True)
+            (models / number / "saved_model.pb").write_bytes(number.encode())
+            signing.sign(models / number, keys / "signing.pem")
+        assert run() == 0
+        (models / "2" / ".gitignore").write_bytes(b"")
+        assert run() != 0
+        (models / "2" / ".gitignore").unlink()
+        assert run() == 0
+        # What no server takes for a version is passed over, and what it does is not.
+        (models / "lost+found").mkdir()
+        (models / ".staged.x").mkdir()
+        assert run() == 0
+        for name in (" 9", "+9", "-9", "9\n", "9"):
+            (models / name).mkdir()
+            assert run() != 0, name
+            (models / name).rmdir()
+        assert run() == 0
+        (models / "1" / "saved_model.pb").write_bytes(b"2")
+        assert run() != 0
+
+
+class TestArguments:
+    @pytest.mark.parametrize("name", ["", "Digits", "a b", "a_b", "-a", "a-", "a/b", "ä", "a" * 43, "a:\n", None])
+    def test_names_are_those_that_kubernetes_takes(self, name, tmp_path):
+        with pytest.raises(InvalidArgumentError, match="`name` must be lower-case letters"):
+            deployment.write_kit(tmp_path / "kit", name=name, base_path=tmp_path)
+        assert not (tmp_path / "kit").exists()
+
+    @pytest.mark.parametrize("version", ["latest", "", "2.19.1-gpu", "2.19 # x"])
+    def test_images_are_pinned(self, version, tmp_path):
+        with pytest.raises(InvalidArgumentError, match="`image_version` must be a version"):
+            deployment.write_kit(tmp_path / "kit", name="m", base_path=tmp_path, image_version=version)
+
+    def test_a_path_that_cannot_be_mounted_is_refused(self, tmp_path):
+        with pytest.raises(InvalidArgumentError, match="`base_path` must have no colon"):
+            deployment.write_kit(tmp_path / "kit", name="m", base_path="a:b")
+
+    def test_replicas_are_a_number(self, tmp_path):
+        with pytest.raises(InvalidArgumentError, match="`replicas`"):
+            deployment.write_kit(tmp_path / "kit", name="m", base_path=tmp_path, replicas=0)
+
+    def test_a_kit_is_replaced_only_if_asked_to(self, kit, tmp_path):
+        with pytest.raises(StorageError, match="already exists"):
+            deployment.write_kit(kit, name="m", base_path=tmp_path)
+        deployment.write_kit(kit, name="m", base_path=tmp_path, image_version="2.18.0", overwrite=True)
+        assert "tensorflow/serving:2.18.0" in (kit / "compose.yaml").read_text()

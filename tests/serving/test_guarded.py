@@ -1,0 +1,470 @@
+"""An artifact for the trusted host: it decides as Python does, answers by its policy, and opens for its key alone."""
+
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import honeykeras as hk
+from honeykeras import attacks, export
+from honeykeras.errors import InvalidArgumentError, KeyFileError, LeakError, ModelError, StorageError
+from honeykeras.export import leaks, manifest
+
+ATOL = 1e-5
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def ask(version, signature, **inputs):
+    """What a loaded artifact answers in Python's loader."""
+    given = {name: tf.constant(values) for name, values in inputs.items()}
+    return {name: value.numpy() for name, value in export_of(version)[signature](**given).items()}
+
+
+def export_of(version):
+    loaded = tf.saved_model.load(str(version))
+    # Its functions do not keep its resources alive.
+    KEPT.append(loaded)
+    return loaded.signatures
+
+
+KEPT = []
+
+
+@pytest.fixture(scope="session")
+def queries(digits, classifier):
+    """Thousands of inputs: clean ones, noisy ones, attacked ones, noise."""
+    rng = np.random.default_rng(0)
+    clean = np.concatenate([digits.train.x, digits.test.x])
+    noisy = np.clip(clean + 0.1 * rng.standard_normal(clean.shape, np.float32), 0, 1)
+    made = attacks.PGD(epsilon=0.3, steps=5).generate(classifier, digits.test.x, digits.test.y)
+    return np.concatenate([clean, noisy, made.x_adv, rng.random((500, 8, 8, 1), np.float32)]).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def decided(guarded, sealing_key, queries, tmp_path_factory):
+    """What the artifact says of them, once."""
+    root = tmp_path_factory.mktemp("decided")
+    shutil.copytree(guarded, root / "serving" / "digits" / "1")
+    sealing_key.save(root / "model.key")
+    signatures = export_of(root / "serving" / "digits" / "1")
+    extended = {name: value.numpy() for name, value in signatures["extended"](inputs=tf.constant(queries)).items()}
+    return extended, signatures["serving_default"](inputs=tf.constant(queries))["probabilities"].numpy()
+
+
+def with_policy(classifier, detector, sealing_key, folder, policy, **options):
+    sealing_key.save(folder / "model.key")
+    return export.save_guarded(classifier, folder / "serving" / "m", detector, sealing_key, policy=policy, **options)
+
+
+class TestDecision:
+    def test_is_pythons_on_thousands_of_inputs(self, decided, detector, queries):
+        extended, _ = decided
+        assert len(queries) > 2000
+        expected = sigmoid(detector.score(queries) - detector.threshold)
+        np.testing.assert_allclose(extended["score"], expected, rtol=0, atol=ATOL)
+        # Both sides of the threshold are there, and all but those that lie on it are judged alike.
+        near = np.abs(expected - 0.5) < ATOL
+        flags = detector.flag(queries)
+        assert 0.05 < flags.mean() < 0.95
+        assert near.mean() < 0.01
+        assert np.array_equal(extended["flag"][~near], flags[~near])
+        assert np.array_equal(extended["flag"], extended["score"] > 0.5) or near.any()
+
+    def test_probabilities_are_the_models_own(self, decided, classifier, queries):
+        extended, _ = decided
+        expected = tf.nn.softmax(classifier.predict(queries, verbose=0)).numpy()
+        np.testing.assert_allclose(extended["probabilities"], expected, rtol=0, atol=ATOL)
+
+    def test_has_the_batch_first(self, decided, queries):
+        extended, _ = decided
+        assert extended["score"].shape == extended["flag"].shape == (len(queries),)
+        assert extended["score"].dtype == np.float32
+        assert extended["flag"].dtype == bool
+
+    def test_does_not_depend_on_the_rest_of_the_batch(self, version, decided, queries):
+        extended, _ = decided
+        alone = ask(version, "extended", inputs=queries[7:8])
+        for name, value in alone.items():
+            np.testing.assert_allclose(value[0], extended[name][7], rtol=0, atol=ATOL)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1.01, -0.01])
+    def test_flags_what_is_no_image(self, version, queries, value):
+        """Python refuses it; a server has to say something."""
+        x = queries[:3].copy()
+        x[1, 4, 4, 0] = value
+        found = ask(version, "extended", inputs=x)
+        assert found["flag"][1]
+        assert found["score"][1] == 1
+        clean = ask(version, "extended", inputs=queries[:3])
+        assert np.array_equal(found["score"][[0, 2]], clean["score"][[0, 2]])
+
+    def test_takes_what_rounding_has_put_beyond_the_range(self, version, queries):
+        x = np.where(queries[:50] == 1, np.float32(1 + 5e-7), queries[:50])
+        assert (x > 1).any()
+        found, clean = (ask(version, "extended", inputs=each) for each in (x, queries[:50]))
+        assert np.array_equal(found["flag"], clean["flag"])
+
+    @pytest.mark.parametrize("name", ["logistic", "full", "trapdoor", "paper"])
+    def test_is_pythons_for_every_kind_of_detector(
+        self, name, classifier, detector, digits, sealing_key, queries, tmp_path
+    ):
+        key = hk.WatermarkKey(bytes(32), (8, 8, 1), 10, pattern=hk.patterns.Scattered()) if name == "paper" else None
+        arguments = {"extractor": detector.extractor} if name in ("logistic", "full") else {}
+        if name == "trapdoor":
+            arguments["clean"] = digits.train.x
+        else:
+            made = attacks.PGD(epsilon=0.3, steps=5).generate(classifier, digits.detector.x, digits.detector.y)
+            arguments |= {"negatives": digits.detector.x, "adversarial": made.x_adv}
+        key = key or hk.WatermarkKey(bytes(range(32)), (8, 8, 1), num_classes=10)
+        fitted = hk.detection.KINDS[name](key).fit(classifier, **arguments).calibrate(digits.calibration.x, 0.1)
+        folder = with_policy(classifier, fitted, sealing_key, tmp_path, "observe")
+        found = ask(folder, "extended", inputs=queries)
+        expected = sigmoid(fitted.score(queries) - fitted.threshold)
+        np.testing.assert_allclose(found["score"], expected, rtol=0, atol=ATOL)
+
+
+class TestPolicy:
+    @pytest.mark.parametrize("policy", export.POLICIES)
+    def test_answers_where_the_detector_flags(self, policy, classifier, detector, sealing_key, queries, tmp_path):
+        folder = with_policy(classifier, detector, sealing_key, tmp_path, policy)
+        judged = ask(folder, "extended", inputs=queries[:600])
+        said = ask(folder, "serving_default", inputs=queries[:600])["probabilities"]
+        flag, honest = judged["flag"], judged["probabilities"]
+        assert flag.any()
+        assert not flag.all()
+        np.testing.assert_array_equal(said[~flag], honest[~flag])
+        assert np.isfinite(said).all()
+        if policy == "observe":
+            np.testing.assert_array_equal(said, honest)
+        elif policy == "reject":
+            assert not said[flag].any()
+        elif policy == "uniform":
+            np.testing.assert_allclose(said[flag], 0.1)
+        else:
+            order = np.argsort(-honest[flag], axis=1)
+            np.testing.assert_array_equal(np.sort(said[flag]), np.sort(honest[flag]))
+            np.testing.assert_array_equal(said[flag].argmax(axis=1), order[:, 1])
+            changed = (said[flag] != honest[flag]).sum(axis=1)
+            assert (changed == 2).all()
+
+    def test_holds_for_all_signatures_that_clients_use(self, version, decided, queries):
+        """Else another signature would be the way around it."""
+        extended, said = decided
+        flagged = np.flatnonzero(extended["flag"])[:20]
+        examples = [
+            tf.train.Example(
+                features=tf.train.Features(
+                    feature={"inputs": tf.train.Feature(float_list=tf.train.FloatList(value=row.ravel()))}
+                )
+            ).SerializeToString()
+            for row in queries[flagged]
+        ]
+        classified = ask(version, "classify", inputs=examples)
+        np.testing.assert_allclose(classified["scores"], said[flagged], rtol=0, atol=ATOL)
+        pixels = np.round(queries * 255).astype(np.uint8)
+        content = [tf.io.encode_png(image).numpy() for image in pixels[flagged]]
+        scaled = (pixels[flagged] / np.float32(255)).astype(np.float32)
+        images = ask(version, "predict_images", image_bytes=content)
+        np.testing.assert_allclose(
+            images["probabilities"],
+            ask(version, "serving_default", inputs=scaled)["probabilities"],
+            rtol=0,
+            atol=ATOL,
+        )
+        assert ask(version, "extended", inputs=scaled)["flag"].any()
+
+    def test_must_be_one_of_them(self, classifier, detector, sealing_key, tmp_path):
+        with pytest.raises(InvalidArgumentError, match="`policy` must be one of"):
+            with_policy(classifier, detector, sealing_key, tmp_path, "nan")
+        assert not (tmp_path / "serving").exists()
+
+
+class TestLoaderOfTensorFlowServing:
+    """The same artifact in the C++ loader, by way of a C program."""
+
+    def test_runs_every_signature(self, server, version, decided, queries):
+        extended, said = decided
+        pixels = np.round(queries[:5] * 255).astype(np.uint8)
+        content = [tf.io.encode_png(image).numpy() for image in pixels]
+        example = tf.train.Example()
+        example.features.feature["inputs"].float_list.value.extend(queries[0].ravel().tolist())
+        default, judged, images, classes = server.ask(
+            [version],
+            [
+                (0, "serving_default", queries),
+                (0, "extended", queries),
+                (0, "predict_images", content),
+                (0, "classify", [example.SerializeToString()]),
+            ],
+        )
+        np.testing.assert_allclose(default["probabilities"], said, rtol=0, atol=ATOL)
+        for name in ("probabilities", "score", "flag"):
+            near = np.abs(extended["score"] - 0.5) < ATOL
+            np.testing.assert_allclose(judged[name][~near], extended[name][~near], rtol=0, atol=ATOL)
+        assert images["probabilities"].shape == (5, 10)
+        assert classes["classes"].tolist() == [[str(number) for number in range(10)]] or (
+            classes["classes"].astype(int).tolist() == [list(range(10))]
+        )
+        np.testing.assert_allclose(classes["scores"][0], said[0], rtol=0, atol=ATOL)
+
+    def test_finds_the_key_in_a_folder_that_was_moved(self, server, version, tmp_path, queries):
+        moved = tmp_path / "moved here"
+        moved.mkdir()
+        shutil.move(tmp_path / "serving", moved / "serving")
+        shutil.move(tmp_path / "model.key", moved / "model.key")
+        (answer,) = server.ask([moved / "serving" / "digits" / "1"], [(0, "extended", queries[:2])])
+        assert answer["score"].shape == (2,)
+
+    def test_loads_a_folder_that_cannot_be_written(self, server, version, queries):
+        places = [version, *version.rglob("*")]
+        for place in places:
+            place.chmod(0o500 if place.is_dir() else 0o400)
+        try:
+            server.ask([version], [(0, "extended", queries[:2])])
+        finally:
+            for place in places:
+                place.chmod(0o700)
+
+    def test_two_versions_with_keys_of_their_own_do_not_mix(
+        self, server, version, classifier, detector, queries, digits, tmp_path
+    ):
+        """As while one follows the other."""
+        other = hk.Detector(hk.WatermarkKey(bytes(32), (8, 8, 1), 10)).fit(classifier, extractor=detector.extractor)
+        other.calibrate(digits.calibration.x, 0.3)
+        key = export.SealingKey.generate()
+        key.save(tmp_path / "other.key")
+        second = export.save_guarded(
+            classifier, version.parent, other, key, key_paths=["../../../other.key"], policy="observe"
+        )
+        first, another = server.ask([version, second], [(0, "extended", queries[:300]), (1, "extended", queries[:300])])
+        for answer, made_of in ((first, detector), (another, other)):
+            expected = sigmoid(made_of.score(queries[:300]) - made_of.threshold)
+            np.testing.assert_allclose(answer["score"], expected, rtol=0, atol=ATOL)
+
+    def test_fails_without_a_key_file(self, server, version, tmp_path):
+        (tmp_path / "model.key").unlink()
+        error = server.load_error(version)
+        assert "No key file was found at" in error
+        assert f"/run/secrets/model.key, {version}/../../../model.key" in error
+
+    def test_fails_with_another_key(self, server, version, tmp_path):
+        export.SealingKey.generate().save(tmp_path / "model.key", overwrite=True)
+        assert "Another key is needed, or the file was altered" in server.load_error(version)
+
+    @pytest.mark.parametrize("content", [b"", b"f" * 63, b"f" * 65, bytes(31), b"g" * 64])
+    def test_fails_with_a_key_file_of_another_form(self, server, version, tmp_path, content):
+        (tmp_path / "model.key").write_bytes(content)
+        assert "The key file must hold 64 hexadecimal digits, or 32 bytes" in server.load_error(version)
+
+    def test_fails_with_a_key_file_that_may_not_be_read(self, server, version, tmp_path):
+        (tmp_path / "model.key").chmod(0)
+        assert "model.key; Permission denied" in server.load_error(version)
+
+    def test_fails_with_a_folder_for_a_key_file(self, server, version, tmp_path):
+        (tmp_path / "model.key").unlink()
+        (tmp_path / "model.key").mkdir()
+        assert "model.key" in server.load_error(version)
+
+    def test_fails_with_an_altered_ciphertext(self, server, version):
+        file = version / "assets" / "parameters"
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+        assert "Another key is needed, or the file was altered" in server.load_error(version)
+
+    def test_fails_without_the_ciphertext(self, server, version):
+        (version / "assets" / "parameters").unlink()
+        assert "parameters" in server.load_error(version)
+
+    def test_errors_hold_no_key_and_no_telling_word(self, server, version, tmp_path, sealing_key):
+        export.SealingKey.generate().save(tmp_path / "model.key", overwrite=True)
+        error = server.load_error(version).replace(str(tmp_path), "")
+        for word in leaks.TELLTALES:
+            assert word.decode() not in error.lower()
+        assert sealing_key._secret.hex() not in error
+
+
+class TestSecrecy:
+    @pytest.fixture
+    def needles(self, detector, sealing_key):
+        return leaks.needles(detector, sealing_key)
+
+    def test_no_file_holds_a_secret_or_a_telling_word(self, version, needles):
+        assert len(needles) > 100
+        assert leaks.scan(version, needles) == []
+
+    def test_the_scan_finds_each_of_them_in_each_file(self, version, needles):
+        """Its control."""
+        for path in sorted(path for path in version.rglob("*") if path.is_file()):
+            content, name = path.read_bytes(), path.relative_to(version).as_posix()
+            for needle_name, needle in needles.items():
+                path.write_bytes(content + needle)
+                assert (name, needle_name) in leaks.scan(version, {needle_name: needle})
+            path.write_bytes(content)
+
+    @pytest.mark.parametrize("word", leaks.TELLTALES)
+    def test_the_scan_finds_words_in_graphs_and_names(self, version, word):
+        (version / "saved_model.pb").open("ab").write(word.upper())
+        (version / word.decode()).touch()
+        found = leaks.scan(version, {})
+        assert ("saved_model.pb", word.decode()) in found
+        assert (word.decode(), word.decode()) in found
+
+    def test_what_is_loaded_and_saved_again_holds_no_secret(self, version, detector, sealing_key, tmp_path):
+        """Checkpoints and further artifacts. The sealing key is the process's, and never in a file."""
+        loaded = tf.saved_model.load(str(version))
+        tf.train.Checkpoint(model=loaded).write(str(tmp_path / "again" / "checkpoint"))
+        tf.saved_model.save(loaded, str(tmp_path / "again" / "1"))
+        assert leaks.scan(tmp_path / "again", leaks.needles(detector, sealing_key)) == []
+
+    def test_a_variable_is_found_in_what_is_saved_again(self, detector, tmp_path):
+        """The control of the test above: the very same numbers in a variable leak."""
+        module = tf.Module()
+        module.values = tf.Variable(detector.secret)
+        module.weight = tf.Variable(detector.networks[0].get_weights()[0])
+        tf.saved_model.save(module, str(tmp_path / "1"))
+        found = {name for _, name in leaks.scan(tmp_path, leaks.needles(detector))}
+        assert "parameters, beginning, <f8" in found
+        assert "weight 0, beginning, <f4" in found
+
+    def test_a_frozen_graph_holds_no_secret(self, version, detector, sealing_key, tmp_path):
+        """Freezing turns variables into constants; this is none."""
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        loaded = tf.saved_model.load(str(version))
+        frozen = convert_variables_to_constants_v2(loaded.signatures["extended"])
+        (tmp_path / "frozen").mkdir()
+        (tmp_path / "frozen" / "graph.pb").write_bytes(frozen.graph.as_graph_def().SerializeToString())
+        assert leaks.scan(tmp_path / "frozen", leaks.needles(detector, sealing_key)) == []
+
+    def test_a_leak_is_not_published(self, classifier, detector, sealing_key, tmp_path):
+        secret = tf.constant(detector.watermark.patterns())
+        inputs = keras.Input((8, 8, 1))
+        similar = keras.layers.Lambda(lambda x: tf.einsum("bhwc,phwc->bp", x, secret))(inputs)
+        leaky = keras.Model(inputs, keras.layers.Add()([classifier(inputs), similar]))
+        with pytest.raises(LeakError, match=r"pattern 0.* in saved_model\.pb"):
+            export.save(leaky, tmp_path / "m", keep_secret=detector)
+        assert list((tmp_path / "m").iterdir()) == []
+        # Without the detector to compare with, nobody can know.
+        export.save(leaky, tmp_path / "m")
+
+    def test_a_telling_name_is_not_published(self, tmp_path):
+        model = keras.Sequential(
+            [keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3, name="honeypot")]
+        )
+        with pytest.raises(LeakError, match=r"'honey' in saved_model\.pb"):
+            export.save(model, tmp_path / "m")
+        assert list((tmp_path / "m").iterdir()) == []
+
+
+class TestReseal:
+    def test_gives_the_next_version_another_key_and_leaves_the_model(
+        self, server, version, sealing_key, tmp_path, queries
+    ):
+        new = export.SealingKey.generate()
+        again = export.reseal(version, sealing_key, new)
+        assert again == version.parent / "2"
+        assert (again / "saved_model.pb").read_bytes() == (version / "saved_model.pb").read_bytes()
+        assert "Another key is needed" in server.load_error(again)
+        before = ask(version, "extended", inputs=queries[:9])
+        new.save(tmp_path / "model.key", overwrite=True)
+        (after,) = server.ask([again], [(0, "extended", queries[:9])])
+        np.testing.assert_allclose(after["score"], before["score"], rtol=0, atol=ATOL)
+        assert "Another key is needed" in server.load_error(version)
+
+    def test_needs_the_old_key(self, version):
+        with pytest.raises(KeyFileError, match="The sealing key must be"):
+            export.reseal(version, export.SealingKey.generate(), export.SealingKey.generate())
+        assert [path.name for path in version.parent.iterdir()] == ["1"]
+
+    def test_refuses_a_damaged_version(self, version, sealing_key):
+        (version / "saved_model.pb").open("ab").write(b"\0")
+        with pytest.raises(StorageError, match=r"saved_model\.pb was altered"):
+            export.reseal(version, sealing_key, export.SealingKey.generate())
+
+    def test_is_for_artifacts_that_need_a_key(self, classifier, tmp_path, sealing_key):
+        public = export.save(classifier, tmp_path / "m")
+        with pytest.raises(InvalidArgumentError, match="must be a version folder that needs a key"):
+            export.reseal(public, sealing_key, export.SealingKey.generate())
+
+
+class TestVerify:
+    def test_tells_what_is_right(self, version, sealing_key, watermark_key):
+        found = dict(export.verify(version, sealing_key=sealing_key, watermark_key=watermark_key))
+        assert list(found) == ["manifest", "leaks", "answers"]
+        assert "8 warmup requests" in found["answers"]
+
+    def test_finds_the_key_where_the_artifact_does(self, version, tmp_path):
+        assert dict(export.verify(version))["answers"]
+        (tmp_path / "model.key").unlink()
+        with pytest.raises(ModelError, match="No key file was found"):
+            list(export.verify(version))
+
+    def test_another_key_is_refused(self, version):
+        with pytest.raises(ModelError, match="Another key is needed"):
+            list(export.verify(version, sealing_key=export.SealingKey.generate()))
+
+    def test_a_watermark_in_a_file_is_refused(self, version, watermark_key):
+        pattern = hk.Watermark(watermark_key).patterns().numpy()[3].tobytes()
+        (version / "assets" / "more").write_bytes(pattern)
+        manifest.write(version)
+        with pytest.raises(LeakError, match="pattern 3"):
+            list(export.verify(version, watermark_key=watermark_key))
+
+    @pytest.mark.parametrize("change", ["alter", "add", "remove"])
+    def test_every_change_to_a_file_is_found(self, version, change):
+        for path in [path for path in version.rglob("*") if path.is_file() and path.name != "manifest.json"]:
+            content = path.read_bytes()
+            other = path.with_name(f"{path.name}2")
+            if change == "alter":
+                path.write_bytes(content + b"\0")
+            elif change == "add":
+                other.touch()
+            else:
+                path.unlink()
+            with pytest.raises(StorageError, match=path.name):
+                list(export.verify(version))
+            path.write_bytes(content)
+            other.unlink(missing_ok=True)
+        assert list(export.verify(version))
+
+    def test_a_manifest_that_is_none_is_refused(self, version):
+        (version / "manifest.json").write_text("[]")
+        with pytest.raises(StorageError, match="must be a manifest"):
+            list(export.verify(version))
+
+
+class TestInspect:
+    def test_tells_what_an_operator_wants_to_know(self, version, sealing_key):
+        found = export.inspect(version)
+        assert found["version"] == "1"
+        assert set(found["signatures"]) == {"serving_default", "predict_images", "classify", "extended"}
+        assert found["signatures"]["classify"]["method"] == "tensorflow/serving/classify"
+        assert found["signatures"]["extended"]["outputs"] == {
+            "flag": "bool (batch)",
+            "probabilities": "float32 (batch, 10)",
+            "score": "float32 (batch)",
+        }
+        assert found["sealing_key_id"] == sealing_key.key_id
+        assert found["key_paths"] == ["/run/secrets/model.key", "../../../model.key"]
+        assert found["warmup_requests"] == 8
+        assert found["has_manifest"]
+        assert not found["is_signed"]
+        assert sealing_key._secret.hex() not in str(found)
+
+    def test_tells_what_needs_no_key(self, classifier, tmp_path):
+        found = export.inspect(export.save(classifier, tmp_path / "m"))
+        assert found["sealing_key_id"] is found["key_paths"] is None
+        assert set(found["signatures"]) == {"serving_default", "predict_images", "classify"}
+
+    @pytest.mark.parametrize(("content", "error"), [(None, StorageError), (b"nonsense", ModelError), (b"", ModelError)])
+    def test_refuses_what_is_no_artifact(self, tmp_path, content, error):
+        if content is not None:
+            (tmp_path / "saved_model.pb").write_bytes(content)
+        with pytest.raises(error):
+            export.inspect(tmp_path)
