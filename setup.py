@@ -56,6 +56,7 @@ setup(
             "hypothesis>=6.100",
             "kubernetes-validate>=1.30",
             "pytest>=8",
+            "pytest-xdist>=3.7",
             "pyyaml>=6",
             "tensorboard>=2.18",
         ],

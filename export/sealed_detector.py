@@ -18,8 +18,8 @@ from honeykeras.export.sealing import ID_BYTES, SealingKey
 SEALED_FILE = "parameters"
 # TensorFlow splits a tensor into rows without copying it where a row has a multiple of 64 bytes.
 _ROW = 16
-# How far rounding may carry a value beyond an end of the input range, as a share of the width.
-_ROUNDING = 1e-6
+# How far rounding may carry a value beyond the input range, as a share of the end that is farther from zero.
+_ROUNDING = np.float32(1e-6)
 
 
 class SealedDetector:
@@ -67,10 +67,10 @@ class SealedDetector:
             values that are beyond the input range or no numbers, has a score of 1, and is flagged.
         """
         threshold, secret, *weights = self._open()
-        low, high = (tf.constant(end, tf.float32) for end in self._detector.watermark.input_range)
-        slack = _ROUNDING * tf.maximum(tf.abs(low), tf.abs(high))
+        low, high = (np.asarray(end, np.float32) for end in self._detector.watermark.input_range)
+        slack = _ROUNDING * np.maximum(np.abs(low), np.abs(high))
         inside = (x >= low - slack) & (x <= high + slack)
-        usable = tf.reduce_all(tf.reshape(inside, [tf.shape(x)[0], -1]), axis=1)
+        usable = tf.reduce_all(inside, axis=list(range(1, x.shape.rank)))
         mapping = [
             (variable, tf.reshape(weight, variable.shape))
             for variable, weight in zip(self._variables, weights, strict=True)

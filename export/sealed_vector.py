@@ -100,7 +100,7 @@ class SealedVector(tf.saved_model.experimental.TrackableResource):
     def _find_key_file(self) -> tf.Tensor:
         # Assets lie in a folder of the version folder.
         folder = tf.strings.regex_replace(self._file.asset_path, "[^/]*/[^/]*$", "")
-        # All in one constant, which `relocated` replaces.
+        # All in one constant, which `graph.opened` replaces.
         paths = tf.constant(self._key_paths)
         is_absolute = tf.strings.regex_full_match(paths, "/.*")
         places = tf.where(is_absolute, paths, tf.strings.join([folder, paths]))

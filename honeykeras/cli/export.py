@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from honeykeras.cli import options
 from honeykeras.cli.startup import load_tensorflow
@@ -16,6 +17,8 @@ from honeykeras.errors import InvalidArgumentError
 
 _VERSION = click.argument("version", type=options.PATH)
 _WIDE = {"max_content_width": 100}
+# What says nothing of an artifact without a detector.
+_WITH_KEY = ("key_paths", "policy", "dataset", "detector", "max_fpr", "samples", "seed")
 
 
 @click.group(
@@ -84,7 +87,14 @@ def export(
     its warmup requests. Without a key it is one to hand out; with a key, one for the host that is trusted, with the
     detector sealed in it. The detector is fitted and calibrated on the data set that the model was trained on.
     """
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if context.invoked_subcommand is not None:
+        if given:
+            raise click.UsageError(
+                f"Options of 'export' itself do nothing for '{context.invoked_subcommand}'. Give those that it has "
+                "after its name.",
+                context,
+            )
         return
     if model_path is None or output is None:
         missing = "--model" if model_path is None else "--output"
@@ -93,6 +103,10 @@ def export(
         raise InvalidArgumentError(
             "`--key` and `--sealing-key` go together: a detector is exported sealed. Received: one of them."
         )
+    needless = given.intersection(_WITH_KEY)
+    if key_path is None and needless:
+        option = min(needless).replace("key_paths", "key_path").replace("_", "-")
+        raise InvalidArgumentError(f"`--{option}` is for a detector, which `--key` asks for. Received: no `--key`.")
     load_tensorflow()
     import honeykeras as hk
     from honeykeras import attacks

@@ -1,4 +1,4 @@
-"""Packages that only pages and plots need."""
+"""Packages that only pages, plots and other documents need."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def load_optional(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            f"The report needs {name.partition('.')[0]}, which is not installed. "
+            f"Reports, cards and deploy kits need {name.partition('.')[0]}, which is not installed. "
             "Install it with: pip install 'honeykeras[report]'"
         ) from error

@@ -6,11 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow_serving.apis import prediction_log_pb2
 
 import honeykeras as hk
 from honeykeras import attacks, export
 from honeykeras.errors import InvalidArgumentError, KeyFileError, LeakError, ModelError, StorageError
-from honeykeras.export import leaks, manifest
+from honeykeras.export import leaks, manifest, warmup
 
 ATOL = 1e-5
 
@@ -54,6 +56,13 @@ def decided(guarded, sealing_key, queries, tmp_path_factory):
     signatures = export_of(root / "serving" / "digits" / "1")
     extended = {name: value.numpy() for name, value in signatures["extended"](inputs=tf.constant(queries)).items()}
     return extended, signatures["serving_default"](inputs=tf.constant(queries))["probabilities"].numpy()
+
+
+def freeze(function, folder):
+    """Writes a function as a graph without variables."""
+    folder.mkdir()
+    frozen = convert_variables_to_constants_v2(function)
+    (folder / "graph.pb").write_bytes(frozen.graph.as_graph_def().SerializeToString())
 
 
 def with_policy(classifier, detector, sealing_key, folder, policy, **options):
@@ -322,25 +331,37 @@ class TestSecrecy:
         tf.saved_model.save(loaded, str(tmp_path / "again" / "1"))
         assert leaks.scan(tmp_path / "again", leaks.needles(detector, sealing_key)) == []
 
-    def test_a_variable_is_found_in_what_is_saved_again(self, detector, tmp_path):
-        """The control of the test above: the very same numbers in a variable leak."""
+    def test_a_frozen_graph_holds_no_secret(self, version, detector, sealing_key, tmp_path):
+        """Freezing turns variables into constants; this is none."""
+        loaded = tf.saved_model.load(str(version))
+        freeze(loaded.signatures["extended"], tmp_path / "frozen")
+        assert leaks.scan(tmp_path / "frozen", leaks.needles(detector, sealing_key)) == []
+
+    @pytest.mark.parametrize("way", ["saved", "checkpoint", "frozen"])
+    def test_a_variable_is_found_however_it_is_written(self, detector, tmp_path, way):
+        """The control of the tests above: the very same numbers in a variable leak."""
         module = tf.Module()
         module.values = tf.Variable(detector.secret)
         module.weight = tf.Variable(detector.networks[0].get_weights()[0])
-        tf.saved_model.save(module, str(tmp_path / "1"))
+        module.sums = tf.function(lambda: (tf.reduce_sum(module.values), tf.reduce_sum(module.weight)))
+        if way == "saved":
+            tf.saved_model.save(module, str(tmp_path / "1"))
+        elif way == "checkpoint":
+            tf.train.Checkpoint(module=module).write(str(tmp_path / "checkpoint"))
+        else:
+            freeze(module.sums.get_concrete_function(), tmp_path / "frozen")
         found = {name for _, name in leaks.scan(tmp_path, leaks.needles(detector))}
         assert "parameters, beginning, <f8" in found
         assert "weight 0, beginning, <f4" in found
 
-    def test_a_frozen_graph_holds_no_secret(self, version, detector, sealing_key, tmp_path):
-        """Freezing turns variables into constants; this is none."""
-        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-        loaded = tf.saved_model.load(str(version))
-        frozen = convert_variables_to_constants_v2(loaded.signatures["extended"])
-        (tmp_path / "frozen").mkdir()
-        (tmp_path / "frozen" / "graph.pb").write_bytes(frozen.graph.as_graph_def().SerializeToString())
-        assert leaks.scan(tmp_path / "frozen", leaks.needles(detector, sealing_key)) == []
+    def test_a_watermark_in_a_warmup_request_is_found(self, version, watermark_key, needles):
+        """A further control; requests are made of noise."""
+        patterns = hk.Watermark(watermark_key).patterns().numpy()
+        log = prediction_log_pb2.PredictionLog()
+        log.predict_log.request.inputs["inputs"].CopyFrom(tf.make_tensor_proto(patterns))
+        with tf.io.TFRecordWriter(str(version / warmup.FILE)) as writer:
+            writer.write(log.SerializeToString())
+        assert (warmup.FILE.as_posix(), "pattern 0, beginning, <f4") in leaks.scan(version, needles)
 
     def test_a_leak_is_not_published(self, classifier, detector, sealing_key, tmp_path):
         secret = tf.constant(detector.watermark.patterns())

@@ -18,7 +18,17 @@ from honeykeras.errors import StorageError
 
 # Of the paper's recipe, which trains no extractor; CI runs the default one by the README's command.
 QUICK = ["--epochs", "8", "--verbose", "0"]
+QUICKEST = ["--epochs", "1", "--samples", "50", "--verbose", "0"]
 COMMANDS = ["keygen", "train", "attack", "evaluate", "report", "export", "verify", "inspect", "quickstart"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def extractors_of_few_steps():
+    """What they find matters elsewhere."""
+    few = functools.partial(hk.detection.fit_extractor, steps=20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("honeykeras.evaluation.pipeline.fit_extractor", few)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +132,7 @@ class TestQuickstart:
         output = folder / "again"
         output.mkdir()
         (output / "report.json").write_text("old")
-        assert run(["quickstart", "--recipe", "paper", "--output", str(output), *QUICK, "--overwrite"]) == 0
+        assert run(["quickstart", "--recipe", "paper", "--output", str(output), *QUICKEST, "--overwrite"]) == 0
         assert sorted(os.listdir(output)) == sorted(QUICKSTART)
         assert json.loads((output / "report.json").read_text())["schema_version"] == hk.report.SCHEMA_VERSION
         printed = capsys.readouterr().out
@@ -152,7 +162,7 @@ class TestQuickstart:
 
         monkeypatch.setattr("honeykeras.cli.quickstart.save", fail)
         assert "No space left" in fails(
-            capsys, ["quickstart", "--recipe", "paper", "--output", tmp_path / "run", *QUICK]
+            capsys, ["quickstart", "--recipe", "paper", "--output", tmp_path / "run", *QUICKEST]
         )
         assert os.listdir(tmp_path) == []
 

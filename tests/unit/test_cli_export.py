@@ -93,6 +93,16 @@ class TestExport:
         assert "go together" in fails(capsys, [*arguments, "--sealing-key", tmp_path / "new.key"])
         assert os.listdir(tmp_path) == []
 
+    @pytest.mark.parametrize("option", [["--policy", "decoy"], ["--key-path", "/run/secrets/k"], ["--max-fpr", "0.1"]])
+    def test_what_is_for_a_detector_needs_a_key(self, option, folder, tmp_path, capsys):
+        arguments = ["export", "--model", folder / "trained" / "model.keras", "--output", tmp_path / "m", *option]
+        assert f"`{option[0]}` is for a detector" in fails(capsys, arguments)
+        assert os.listdir(tmp_path) == []
+
+    def test_options_in_the_wrong_place_are_told(self, tmp_path, capsys):
+        arguments = ["export", "--output", tmp_path / "m", "sign", tmp_path, "--private-key", tmp_path / "s.pem"]
+        assert "do nothing for 'sign'" in fails(capsys, arguments)
+
     def test_says_what_is_missing(self, tmp_path, capsys):
         assert "Missing option '--model'" in fails(capsys, ["export", "--output", tmp_path / "m"])
         assert "Missing option '--output'" in fails(capsys, ["export", "--model", tmp_path / "m"])

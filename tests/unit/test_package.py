@@ -93,7 +93,9 @@ def test_missing_command_line_packages_are_named():
     )
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/keys.md", "docs/planting.md", "docs/attacks.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/keys.md", "docs/planting.md", "docs/attacks.md", "docs/serving.md"]
+)
 def test_documented_python_runs(name, tmp_path, monkeypatch):
     """Every Python block of a page, in order, in one namespace; training shortened to one epoch, or a few steps."""
     page = Path(__file__).parents[2] / name
@@ -109,6 +111,7 @@ def test_documented_python_runs(name, tmp_path, monkeypatch):
         "hk": hk,
         "model": model,
         "key": key,
+        "data": data,
         "dataset": data.train.dataset(),
         "validation": data.detector.dataset(),
     }

@@ -40,7 +40,7 @@ class TestSamples:
     def test_all_other_classes_are_drawn(self, honeypot, images):
         """Each of the three others, about equally often."""
         moves = []
-        for epoch in range(30):
+        for epoch in range(15):
             honeypot.set_epoch(epoch)
             _, y = collect(dataset(images).apply(honeypot.poison))
             moves.extend((y - images[1])[y != images[1]] % 4)
