@@ -1,6 +1,6 @@
 """From `fit` to a SavedModel in some ten lines of plain Keras.
 
-Run it as `python examples/ten_lines.py OUTPUT_FOLDER`.
+Run it as `python examples/ten_lines.py OUTPUT_FOLDER [EPOCHS]`. A honeypot takes some 60 epochs on data this small.
 """
 
 import sys
@@ -11,13 +11,14 @@ from honeykeras import export
 from honeykeras.evaluation import correctly_classified
 
 output = Path(sys.argv[1] if len(sys.argv) > 1 else "ten-lines-run")
+epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 60
 data = hk.data.load("digits")
 model = hk.models.small_cnn(data.input_shape, data.num_classes)  # any compiled Keras classifier
 
 key = hk.WatermarkKey.generate(data.input_shape, data.num_classes)
 honeypot = hk.Honeypot(key)
 train = data.train.dataset().shuffle(1000).apply(honeypot.poison).batch(64)
-model.fit(train, epochs=60, callbacks=[hk.HoneyCallback(honeypot)], verbose=2)
+model.fit(train, epochs=epochs, callbacks=[hk.HoneyCallback(honeypot)], verbose=2)
 
 detector = hk.Detector(key).fit(model, data.train.x).calibrate(data.calibration.x, max_fpr=0.01)
 
@@ -33,7 +34,7 @@ export.save(model, output / "serving" / "digits-public")
 
 # What it is worth shows only beside a model that was trained as long without a honeypot.
 baseline = hk.models.small_cnn(data.input_shape, data.num_classes)
-baseline.fit(data.train.x, data.train.y, batch_size=64, epochs=60, verbose=2)
+baseline.fit(data.train.x, data.train.y, batch_size=64, epochs=epochs, verbose=2)
 result = hk.evaluate(
     model, key, data, baseline=baseline, attacks=[hk.attacks.PGD(epsilon=0.3)], extractor=detector.extractor
 )

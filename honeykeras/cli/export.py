@@ -175,6 +175,7 @@ def reseal(version: Path, old_path: Path, new_path: Path) -> None:
 @click.option("--public-key", type=options.PATH, required=True, help="File to make, for whoever verifies.")
 def signing_keys(private_key: Path, public_key: Path) -> None:
     """Draw a pair of keys to sign artifacts with."""
+    load_tensorflow()
     from honeykeras.export.signing import write_key_pair
 
     write_key_pair(private_key, public_key)
@@ -194,6 +195,7 @@ def sign(version: Path, private_key: Path, overwrite: bool) -> None:
 
     Writes the signature beside the version folder. It is OpenSSF model-signing's, and `model_signing verify` reads it.
     """
+    load_tensorflow()
     from honeykeras.export.signing import sign as write_signature
 
     click.echo(f"Wrote {write_signature(version, private_key, overwrite=overwrite)}.")
@@ -215,6 +217,7 @@ def deploy_kit(output: Path, name: str, base_path: str, replicas: int, overwrite
     A folder with a compose file, Kubernetes manifests, the server's configuration and a README that walks from
     `model.fit` to `curl`.
     """
+    load_tensorflow()
     from honeykeras.export.deployment import write_kit
 
     write_kit(output, name=name, base_path=base_path, replicas=replicas, overwrite=overwrite)

@@ -122,7 +122,10 @@ int main(int count, char **words) {
   struct model models[MOST];
   int loaded = 0, word = 2;
   status = TF_NewStatus();
-  for (; word < count && strcmp(words[word], "ASK") != 0; ++word) models[loaded++] = load(words[word]);
+  for (; word < count && strcmp(words[word], "ASK") != 0; ++word) {
+    if (loaded == MOST) exit(3);
+    models[loaded++] = load(words[word]);
+  }
   int asked = 0, rounds = atoi(words[1]);
   while (word < count) {
     struct question *question = &questions[asked++];

@@ -38,6 +38,7 @@ def assert_refused(version, keys, match=""):
     with pytest.raises(SignatureError, match=r"must be what was signed(?s:.)*" + match) as caught:
         signing.verify_signature(version, keys[1])
     assert "\n" not in str(caught.value)
+    assert "Digest" not in str(caught.value)
     assert keys[0].read_text().splitlines()[1] not in str(caught.value)
 
 

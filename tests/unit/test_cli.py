@@ -562,13 +562,23 @@ def test_terminated_program_cleans_up(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_program_is_quiet_about_tensorflow(tmp_path):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["keygen", "{tmp}/k", "--input-shape", "8,8,1", "--num-classes", "10"],
+        ["export", "signing-keys", "--private-key", "{tmp}/k", "--public-key", "{tmp}/k.pub"],
+    ],
+)
+def test_program_is_quiet_about_tensorflow(tmp_path, arguments):
     """Nothing on stderr: no page of notices before a user sees anything."""
-    arguments = ["keygen", str(tmp_path / "k"), "--input-shape", "8,8,1", "--num-classes", "10"]
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     result = subprocess.run(
-        [sys.executable, "-m", "honeykeras", *arguments], check=False, capture_output=True, text=True, env=environment
+        [sys.executable, "-m", "honeykeras", *(argument.format(tmp=tmp_path) for argument in arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert result.returncode == 0
     assert result.stderr == ""
-    assert result.stdout.startswith("Wrote key ")
+    assert result.stdout.startswith("Wrote ")
