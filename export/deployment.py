@@ -9,7 +9,7 @@ from typing import Any
 from honeykeras import _checks
 from honeykeras._files import PathLike, staged
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.report.optional import load_optional
+from honeykeras.report.optional import templates
 
 KIT = (
     "README.md",
@@ -98,25 +98,15 @@ def write_kit(
         "verifier_image": _VERIFIER_IMAGE,
         "flags": list(_FLAGS),
         "gpu_flags": list(_GPU_FLAGS),
-        "gpu": False,
     }
-    jinja2 = load_optional("jinja2")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("honeykeras.export", "deploy"),
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("honeykeras.export", "deploy", keep_trailing_newline=True, lstrip_blocks=True)
 
     def render(file: str, **more: Any) -> str:
         return environment.get_template(f"{file}.jinja").render(**values, **more)
 
-    values["config"] = {file: render(file) for file in _CONFIG}
+    config = {file: render(file) for file in _CONFIG}
     with staged(output, overwrite=overwrite, holds=KIT) as kit:
         kit.mkdir()
         for file in KIT:
-            values["gpu"] = file == "kubernetes-gpu.yaml"
-            content = render(file.replace("-gpu", ""))
+            content = render(file.replace("-gpu", ""), config=config, gpu=file == "kubernetes-gpu.yaml")
             (kit / file).write_text(content, encoding="utf-8")

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from honeykeras._files import PathLike
 from honeykeras.export import graph, manifest, sealing, signing, warmup
-from honeykeras.export.sealed_detector import SEALED_FILE
+from honeykeras.export.sealed_detector import SEALED_PATH
 
 # TensorFlow puts this entry into every SavedModel, for its loader alone.
 _INIT_OP = "__saved_model_init_op"
@@ -34,7 +34,7 @@ def inspect(version: PathLike) -> dict[str, Any]:
     version = Path(version)
     described = graph.read(version)
     files = [path for path in version.rglob("*") if path.is_file()]
-    sealed = version / "assets" / SEALED_FILE
+    sealed = version / SEALED_PATH
     key_id, artifact_id = sealing.read_ids(sealed.read_bytes()) if sealed.is_file() else (None, None)
     return {
         "version": version.absolute().name,

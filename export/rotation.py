@@ -9,19 +9,19 @@ from honeykeras._files import PathLike, describe
 from honeykeras.errors import InvalidArgumentError, StorageError
 from honeykeras.export import graph, manifest, sealing, warmup
 from honeykeras.export.publish import new_version
-from honeykeras.export.sealed_detector import SEALED_FILE
+from honeykeras.export.sealed_detector import SEALED_PATH
 
 
-def sealed_file(version: PathLike) -> Path:
+def _sealed_file(version: Path) -> Path:
     """The one file of an artifact that is sealed.
 
     Raises:
         InvalidArgumentError: If there is none: what was exported to hand out needs no key.
     """
-    path = Path(version, "assets", SEALED_FILE)
+    path = version / SEALED_PATH
     if not path.is_file():
         raise InvalidArgumentError(
-            f"{version} must be a version folder that needs a key. Received: one without {path.relative_to(version)}."
+            f"{version} must be a version folder that needs a key. Received: one without {SEALED_PATH}."
         )
     return path
 
@@ -47,14 +47,14 @@ def reseal(version: PathLike, old: sealing.SealingKey, new: sealing.SealingKey) 
         StorageError: If it is damaged, or the disk refuses. The version that was there stays intact.
     """
     version = Path(version)
-    path = sealed_file(version)
+    path = _sealed_file(version)
     manifest.check(version)
     try:
         sealed = sealing.reseal(path.read_bytes(), old, new)
         with new_version(version.parent) as folder:
             shutil.copytree(version, folder.scratch)
             # The copy keeps a file that cannot be written as it is.
-            copy = folder.scratch / path.relative_to(version)
+            copy = folder.scratch / SEALED_PATH
             copy.unlink()
             copy.write_bytes(sealed)
             (folder.scratch / manifest.FILE).unlink()

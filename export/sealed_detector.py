@@ -16,6 +16,8 @@ from honeykeras.export.sealing import ID_BYTES, SealingKey
 
 # The one file that needs the key. Its name must not tell what it is for.
 SEALED_FILE = "parameters"
+# Where it is in a version folder.
+SEALED_PATH = Path(tf.saved_model.ASSETS_DIRECTORY, SEALED_FILE)
 # TensorFlow splits a tensor into rows without copying it where a row has a multiple of 64 bytes.
 _ROW = 16
 # How far rounding may carry a value beyond the input range, as a share of the end that is farther from zero.

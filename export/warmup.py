@@ -84,7 +84,7 @@ def replay(folder: Path) -> int:
         raise ModelError(f"{folder} must load and answer. Received: {_reason(error)}") from None
     for request, answer in answers:
         _check(request, answer)
-    for size in {len(next(iter(request.inputs.values()))) for request in requests}:
+    for size in {_size(request) for request in requests}:
         _compare({request.signature: answer for request, answer in answers if _size(request) == size})
     return len(requests)
 

@@ -16,7 +16,6 @@ from honeykeras.cli.startup import load_tensorflow
 from honeykeras.errors import InvalidArgumentError
 
 _VERSION = click.argument("version", type=options.PATH)
-_WIDE = {"max_content_width": 100}
 # What says nothing of an artifact without a detector.
 _WITH_KEY = ("key_paths", "policy", "dataset", "detector", "max_fpr", "samples", "seed")
 
@@ -24,11 +23,11 @@ _WITH_KEY = ("key_paths", "policy", "dataset", "detector", "max_fpr", "samples",
 @click.group(
     "export",
     invoke_without_command=True,
-    context_settings=_WIDE,
-    epilog="\b\nExample:\n"
-    "  honeykeras export --model trained/model.keras --output serving/mnist-public\n"
-    "  honeykeras export --model trained/model.keras --key watermark.key --dataset mnist --sealing-key model.key \\\n"
-    "    --output serving/mnist",
+    **options.described(
+        "honeykeras export --model trained/model.keras --output serving/mnist-public\n"
+        "  honeykeras export --model trained/model.keras --key watermark.key --dataset mnist \\\n"
+        "    --sealing-key model.key --output serving/mnist"
+    ),
 )
 @click.option("--model", "model_path", type=options.PATH, help="The classifier: a .keras file. Required.")
 @click.option(
@@ -143,8 +142,7 @@ def export(
 
 @export.command(
     "reseal",
-    context_settings=_WIDE,
-    epilog="\b\nExample:\n  honeykeras export reseal serving/mnist/1 --old-key model.key --new-key next.key",
+    **options.described("honeykeras export reseal serving/mnist/1 --old-key model.key --new-key next.key"),
 )
 @_VERSION
 @click.option("--old-key", "old_path", type=options.PATH, required=True, help="File of the key that opens VERSION.")
@@ -168,8 +166,7 @@ def reseal(version: Path, old_path: Path, new_path: Path) -> None:
 
 @export.command(
     "signing-keys",
-    context_settings=_WIDE,
-    epilog="\b\nExample:\n  honeykeras export signing-keys --private-key signing.pem --public-key signing.pub",
+    **options.described("honeykeras export signing-keys --private-key signing.pem --public-key signing.pub"),
 )
 @click.option("--private-key", type=options.PATH, required=True, help="File to make, readable by its owner alone.")
 @click.option("--public-key", type=options.PATH, required=True, help="File to make, for whoever verifies.")
@@ -182,11 +179,7 @@ def signing_keys(private_key: Path, public_key: Path) -> None:
     click.echo(f"Wrote {private_key} and {public_key}. Keep the first one secret.")
 
 
-@export.command(
-    "sign",
-    context_settings=_WIDE,
-    epilog="\b\nExample:\n  honeykeras export sign serving/mnist/1 --private-key signing.pem",
-)
+@export.command("sign", **options.described("honeykeras export sign serving/mnist/1 --private-key signing.pem"))
 @_VERSION
 @click.option("--private-key", type=options.PATH, required=True, help="PEM file of an EC key.")
 @options.overwrite
@@ -203,8 +196,7 @@ def sign(version: Path, private_key: Path, overwrite: bool) -> None:
 
 @export.command(
     "deploy-kit",
-    context_settings=_WIDE,
-    epilog="\b\nExample:\n  honeykeras export deploy-kit deployment --name mnist --base-path serving/mnist",
+    **options.described("honeykeras export deploy-kit deployment --name mnist --base-path serving/mnist"),
 )
 @click.argument("output", type=options.PATH)
 @click.option("--name", required=True, help="What the server calls the model; part of its address.")
@@ -226,8 +218,7 @@ def deploy_kit(output: Path, name: str, base_path: str, replicas: int, overwrite
 
 @click.command(
     "verify",
-    context_settings=_WIDE,
-    epilog="\b\nExample:\n  honeykeras verify serving/mnist/1 --public-key signing.pub --sealing-key model.key",
+    **options.described("honeykeras verify serving/mnist/1 --public-key signing.pub --sealing-key model.key"),
 )
 @_VERSION
 @click.option("--public-key", type=options.PATH, help="Whose signature there must be. Not checked without it.")
@@ -260,11 +251,7 @@ def verify(
         click.echo(f"{name}: {found}")
 
 
-@click.command(
-    "inspect",
-    context_settings=_WIDE,
-    epilog="\b\nExample:\n  honeykeras inspect serving/mnist/1",
-)
+@click.command("inspect", **options.described("honeykeras inspect serving/mnist/1"))
 @_VERSION
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(version: Path, as_json: bool) -> None:

@@ -79,7 +79,7 @@ _ATTACKS = "pgd (projected gradient descent), cw (Carlini-Wagner, L2) or jsma (J
 
 
 def _command(name: str, example: str) -> Callable[..., Any]:
-    return cli.command(name, epilog=f"\b\nExample:\n  {example}", context_settings={"max_content_width": 100})
+    return cli.command(name, **options.described(example))
 
 
 @click.group(

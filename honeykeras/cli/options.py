@@ -22,6 +22,11 @@ def together(*options: Callable[..., Any]) -> Callable[..., Any]:
     return decorate
 
 
+def described(example: str) -> dict[str, Any]:
+    """What every command is made with, so that its help ends in an example."""
+    return {"epilog": f"\b\nExample:\n  {example}", "context_settings": {"max_content_width": 100}}
+
+
 PATH = click.Path(path_type=Path)
 COUNT = click.IntRange(min=1)
 RATE = click.FloatRange(0, 1, min_open=True, max_open=True)

@@ -97,7 +97,7 @@ def evaluate(
     data.check_key(key)
     _checks.flag("security", security)
     check_sample_size(len(data.calibration), max_fpr)
-    kind = KINDS[_checks.one_of("detector", detector or _default_kind(key), KINDS)]
+    kind = _get_kind(detector, key)
     others = [KINDS[_checks.one_of("baseline_detectors", name, KINDS)] for name in baseline_detectors]
     if len({kind, *others}) != 1 + len(others):
         raise InvalidArgumentError(
@@ -181,7 +181,7 @@ def fit_detector(
     """
     data.check_key(key)
     check_sample_size(len(data.calibration), max_fpr)
-    kind = KINDS[_checks.one_of("detector", detector or _default_kind(key), KINDS)]
+    kind = _get_kind(detector, key)
     if issubclass(kind, KeyScoreDetector) and extractor is None:
         extractor = fit_extractor(data.train.x, check_family(key.pattern), seed=seed, verbose=verbose)
     examples = []
@@ -195,8 +195,9 @@ def fit_detector(
     return DetectorMaker(kind, extractor, max_fpr)(key, model, examples, data)
 
 
-def _default_kind(key: WatermarkKey) -> str:
-    return PaperDetector.name if isinstance(key.pattern, Scattered) else Detector.name
+def _get_kind(name: str | None, key: WatermarkKey) -> type[CalibratedDetector]:
+    default = PaperDetector.name if isinstance(key.pattern, Scattered) else Detector.name
+    return KINDS[_checks.one_of("detector", name or default, KINDS)]
 
 
 def _baseline(honey: Arena, plain: Arena, key: WatermarkKey, make: DetectorMaker) -> BaselineDetection:

@@ -9,7 +9,7 @@ from typing import Any
 from honeykeras._files import PathLike, write_atomic
 from honeykeras.report import narrative
 from honeykeras.report.document import write
-from honeykeras.report.optional import load_optional
+from honeykeras.report.optional import templates
 from honeykeras.report.verdict import verdict
 
 
@@ -26,14 +26,7 @@ def model_card(document: Mapping[str, Any]) -> str:
     Raises:
         MissingDependencyError: If Jinja2 is not installed.
     """
-    jinja2 = load_optional("jinja2")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("honeykeras.report", ""),
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("honeykeras.report", lstrip_blocks=True)
     environment.filters.update(percent=lambda share: "n/a" if share is None else f"{100 * share:.1f} %")
     detection = document["detection"]
     return environment.get_template("card.md.jinja").render(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 from honeykeras.errors import MissingDependencyError
 
@@ -21,3 +22,15 @@ def load_optional(name: str) -> ModuleType:
             f"Reports, cards and deploy kits need {name.partition('.')[0]}, which is not installed. "
             "Install it with: pip install 'honeykeras[report]'"
         ) from error
+
+
+def templates(package: str, folder: str = "", *, autoescape: bool = False, **options: Any) -> Any:
+    """A Jinja2 environment of the templates in a package's folder, in which a name that is not given is an error."""
+    jinja2 = load_optional("jinja2")
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(package, folder),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        **options,
+    )

@@ -13,7 +13,7 @@ from honeykeras.errors import InvalidArgumentError
 from honeykeras.keys import WatermarkKey
 from honeykeras.report import narrative
 from honeykeras.report.figures import TITLES, figures, svg
-from honeykeras.report.optional import load_optional
+from honeykeras.report.optional import load_optional, templates
 from honeykeras.report.pictures import encode_png
 from honeykeras.report.verdict import verdict
 from honeykeras.watermark import Watermark
@@ -33,13 +33,8 @@ def render(document: Mapping[str, Any], *, key: WatermarkKey | None = None) -> s
         InvalidArgumentError: If the key is another one.
         MissingDependencyError: If Jinja2 or matplotlib is not installed.
     """
-    jinja2 = load_optional("jinja2")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("honeykeras.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
+    environment = templates("honeykeras.report", autoescape=True)
+    safe = load_optional("markupsafe").Markup
     environment.filters.update(percent=_percent, number=_number, attack_name=_attack_name)
     detection = document["detection"]
     judged = {name: detection[name] for name in ("exceeds_controls", "key_specific")}
@@ -49,7 +44,7 @@ def render(document: Mapping[str, Any], *, key: WatermarkKey | None = None) -> s
         verdict=verdict(**judged),
         shown=all(judged.values()),
         # What matplotlib wrote has its text escaped.
-        plots={name: jinja2.utils.markupsafe.Markup(svg(name, made)) for name, made in figures(document).items()},
+        plots={name: safe(svg(name, made)) for name, made in figures(document).items()},
         titles=TITLES,
         patterns=_patterns(document, key) if key else [],
         measured=narrative.measured(document),

@@ -234,7 +234,8 @@ class TestLoaderOfTensorFlowServing:
         for place in places:
             place.chmod(0o500 if place.is_dir() else 0o400)
         try:
-            server.ask([version], [(0, "extended", queries[:2])])
+            (answer,) = server.ask([version], [(0, "extended", queries[:2])])
+            assert answer["score"].shape == (2,)
         finally:
             for place in places:
                 place.chmod(0o700)
