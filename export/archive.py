@@ -13,7 +13,7 @@ from honeykeras import _checks
 from honeykeras._files import PathLike
 from honeykeras.detection import CalibratedDetector
 from honeykeras.errors import InvalidArgumentError, ModelError, StorageError
-from honeykeras.export import batching, graph, leaks, manifest, signatures, warmup
+from honeykeras.export import batching, graph, leaks, manifest, names, signatures, warmup
 from honeykeras.export.policies import POLICIES
 from honeykeras.export.publish import new_version
 from honeykeras.export.sealed_detector import SealedDetector
@@ -30,7 +30,7 @@ def save(
     *,
     version: int | None = None,
     input_shape: Sequence[int] | None = None,
-    input_range: _checks.InputRange = (0.0, 1.0),
+    input_range: _checks.InputRange | None = None,
     class_names: Sequence[str] | None = None,
     keep_secret: CalibratedDetector | None = None,
 ) -> Path:
@@ -45,6 +45,8 @@ def save(
     - `classify`: TensorFlow Serving's own form, `inputs`, `(batch,)`, string, serialized `tf.Example` of a feature
       `inputs`, to `classes`, string, and `scores`, float32, both `(batch, num_classes)`.
 
+    A request of another rank, shape or type, or without an input, is answered with an error by all of them.
+
     With it go warmup requests of noise, parameters for batching and a manifest. Before it is published, all its files
     are scanned for leaks, and it is loaded and answers the warmup requests.
 
@@ -54,7 +56,9 @@ def save(
         version: Number of the version folder to make, at least 1. Defaults to one more than the highest there.
         input_shape: Shape of one input, without the batch. Needed only for a subclassed model, which does not
             tell.
-        input_range: Least and greatest value of an input, for `predict_images`.
+        input_range: Least and greatest value of an input. What is beyond is clipped, what is no number becomes the
+            least, and images are scaled to it. Defaults to that of `keep_secret`; where there is none, inputs are taken
+            as they are, and images are scaled to [0, 1].
         class_names: What `classify` calls the classes. Defaults to their numbers.
         keep_secret: A detector for the model. That nothing it knows is in the artifact is then part of the scan.
 
@@ -68,7 +72,10 @@ def save(
         ModelError: If the model is no classifier, its input shape is not known, or what was exported does not answer.
         StorageError: If the version exists already, or the disk refuses. Versions that exist stay intact.
     """
-    shape, bounds = _input_shape(model, input_shape), _checks.input_range(input_range)
+    shape = _input_shape(model, input_shape)
+    if input_range is None and keep_secret is not None:
+        input_range = keep_secret.watermark.input_range
+    bounds = None if input_range is None else _checks.input_range(input_range, shape)
     endpoints = signatures.make_signatures(model, shape, bounds, class_names)
     needles = {} if keep_secret is None else leaks.needles(keep_secret)
     return _publish(path, version, endpoints, needles, shape, bounds)
@@ -89,7 +96,8 @@ def save_guarded(
 
     It has the signatures that `save` describes, all of which answer as the policy says where the detector flags an
     input; and `extended`, for the operator alone: `inputs` to the model's own `probabilities`, a `score` in [0, 1],
-    `(batch,)`, float32, which is 0.5 at the threshold, and a `flag`, `(batch,)`, bool.
+    `(batch,)`, float32, which is 0.5 at the threshold, and a `flag`, `(batch,)`, bool. Inputs are clipped to the
+    detector's input range, so that it judges what the model sees.
 
     What the detector knows is sealed. The artifact cannot be loaded without the key file, and tells nobody anything
     without it, not even that there is a detector.
@@ -133,7 +141,7 @@ def _publish(
     endpoints: Mapping[str, signatures.Endpoint],
     needles: Mapping[str, bytes],
     input_shape: tuple[int, ...],
-    input_range: _checks.InputRange,
+    input_range: _checks.InputRange | None,
     vector: SealedVector | None = None,
     sealing_key: SealingKey | None = None,
 ) -> Path:
@@ -153,9 +161,12 @@ def _publish(
             raise StorageError(
                 f"Cannot write {folder.path}: {reason}. Nothing was changed there. Make room or choose another place."
             ) from error
-        graph.set_method(scratch, signatures.CLASSIFY, tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME)
+        described = graph.read(scratch)
+        # Keras makes all signatures `predict`'s.
+        described.signature_def[signatures.CLASSIFY].method_name = tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME
+        graph.write(scratch, names.neutral(described))
         (scratch / batching.BATCHING_FILE).write_text(batching.batching_parameters(), encoding="utf-8")
-        warmup.write(scratch, endpoints, input_shape, input_range)
+        warmup.write(scratch, endpoints, input_shape, input_range or (0.0, 1.0))
         manifest.write(scratch)
         leaks.check(scratch, needles)
         with graph.opened(scratch, sealing_key) as loadable:

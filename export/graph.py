@@ -41,13 +41,6 @@ def write(folder: Path, graph: meta_graph_pb2.MetaGraphDef) -> None:
     (folder / FILE).write_bytes(saved.SerializeToString(deterministic=True))
 
 
-def set_method(folder: Path, signature: str, method: str) -> None:
-    """Sets by which of its methods TensorFlow Serving offers a signature. Keras makes all of them its predict's."""
-    graph = read(folder)
-    graph.signature_def[signature].method_name = method
-    write(folder, graph)
-
-
 def key_paths(graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
     """Where an artifact looks for its key; nothing if it needs none."""
     return [path.decode() for node in _key_path_nodes(graph) for path in node.attr["value"].tensor.string_val]

@@ -120,7 +120,9 @@ def keystream(key: tf.Tensor, nonce: tf.Tensor, count: int) -> tf.Tensor:
         return odd + 2, tf.stack([a, tf.roll(b, -odd, axis), tf.roll(c, 2, axis), tf.roll(d, odd, axis)])
 
     _, rows = tf.while_loop(lambda odd, _: odd < 40, round_, [tf.constant(1), start], parallel_iterations=1)
-    return tf.reshape(tf.transpose(tf.reshape(rows + start, [16, count])), [-1])
+    # As signed numbers: oneDNN logs an error where it cannot transpose unsigned ones itself.
+    blocks = tf.transpose(tf.reshape(tf.bitcast(rows + start, tf.int32), [16, count]))
+    return tf.bitcast(tf.reshape(blocks, [-1]), tf.uint32)
 
 
 def has_tag(words: tf.Tensor, key: tf.Tensor, tag: tf.Tensor) -> tf.Tensor:

@@ -20,8 +20,6 @@ SEALED_FILE = "parameters"
 SEALED_PATH = Path(tf.saved_model.ASSETS_DIRECTORY, SEALED_FILE)
 # TensorFlow splits a tensor into rows without copying it where a row has a multiple of 64 bytes.
 _ROW = 16
-# How far rounding may carry a value beyond the input range, as a share of the end that is farther from zero.
-_ROUNDING = np.float32(1e-6)
 
 
 class SealedDetector:
@@ -60,27 +58,21 @@ class SealedDetector:
         """Judges inputs.
 
         Args:
-            x: Shape `(batch, *input_shape)`, float32.
+            x: Shape `(batch, *input_shape)`, float32, in the detector's input range.
             outputs: What the classifier says of them, shape `(batch, num_classes)`.
 
         Returns:
             A score in [0, 1], shape `(batch,)`, float32: 0.5 at the threshold, and the sigmoid of how far the
-            detector's own score is from it. And the flag, shape `(batch,)`, bool. What the detector in Python refuses,
-            values that are beyond the input range or no numbers, has a score of 1, and is flagged.
+            detector's own score is from it. And the flag, shape `(batch,)`, bool.
         """
         threshold, secret, *weights = self._open()
-        low, high = (np.asarray(end, np.float32) for end in self._detector.watermark.input_range)
-        slack = _ROUNDING * np.maximum(np.abs(low), np.abs(high))
-        inside = (x >= low - slack) & (x <= high + slack)
-        usable = tf.reduce_all(inside, axis=list(range(1, x.shape.rank)))
         mapping = [
             (variable, tf.reshape(weight, variable.shape))
             for variable, weight in zip(self._variables, weights, strict=True)
         ]
         secret = tf.cast(tf.reshape(secret, [-1]), tf.float64)
         with keras.StatelessScope(state_mapping=mapping):
-            statistic = self._detector.statistic(tf.clip_by_value(x, low, high), outputs, secret)
-        beyond = tf.where(usable, statistic - tf.cast(threshold, tf.float64), tf.constant(np.inf, tf.float64))
+            beyond = self._detector.statistic(x, outputs, secret) - tf.cast(threshold, tf.float64)
         # A score that is no number must not let an input through.
         flag = tf.logical_not(beyond <= 0)
         score = tf.where(tf.math.is_nan(beyond), tf.ones_like(beyond), tf.sigmoid(beyond))

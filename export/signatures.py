@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -10,7 +9,7 @@ import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.export import policies
+from honeykeras.export import policies, requests
 from honeykeras.export.sealed_detector import SealedDetector
 from honeykeras.outputs import Logits
 
@@ -28,7 +27,7 @@ _IMAGE_CHANNELS = (1, 3, 4)
 def make_signatures(
     model: keras.Model,
     input_shape: tuple[int, ...],
-    input_range: _checks.InputRange,
+    input_range: _checks.InputRange | None,
     class_names: Sequence[str] | None,
     sealed: SealedDetector | None = None,
     policy: str = "uniform",
@@ -36,12 +35,13 @@ def make_signatures(
     """The functions to export, by the name of their signature, each with what it takes.
 
     All of them take and give batches. With a detector, all but `extended` answer as the policy says. Nothing that
-    clients can list tells of a detector.
+    clients can list tells of a detector, and neither do errors: all that is refused is refused before the model runs.
 
     Args:
         model: The classifier.
         input_shape: Shape of one input.
-        input_range: Least and greatest value of an input.
+        input_range: Least and greatest value of an input: what is beyond is clipped. None clips nothing, and scales
+            images to [0, 1].
         class_names: What `classify` calls the classes. Defaults to their numbers.
         sealed: The detector, for the host that is trusted.
         policy: One of `POLICIES`.
@@ -61,25 +61,23 @@ def make_signatures(
             answers["score"], answers["flag"] = sealed(x, outputs)
         return answers
 
+    def extended(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return run(requests.numbers(inputs, input_shape, input_range))
+
     def predict(x: tf.Tensor) -> tf.Tensor:
-        answers = run(x)
+        answers = extended(x)
         if sealed is None or policy == "observe":
             return answers["probabilities"]
         return policies.answer(policy, answers["probabilities"], answers["flag"])
-
-    def extended(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return run(inputs)
 
     def answer(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": predict(inputs)}
 
     def predict_images(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": predict(_decode(image_bytes, input_shape, input_range))}
+        return {"probabilities": predict(requests.images(image_bytes, input_shape, input_range or (0.0, 1.0)))}
 
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        feature = tf.io.FixedLenFeature([math.prod(input_shape)], tf.float32)
-        flat = tf.io.parse_example(inputs, {"inputs": feature})["inputs"]
-        scores = predict(tf.reshape(flat, [-1, *input_shape]))
+        scores = predict(requests.examples(inputs, input_shape))
         return {"classes": tf.tile(tf.constant([names]), [tf.shape(scores)[0], 1]), "scores": scores}
 
     floats = keras.InputSpec(shape=(None, *input_shape), dtype="float32", name="inputs")
@@ -99,16 +97,3 @@ def _class_names(names: Sequence[str] | None, num_classes: int) -> list[str]:
     if len(names) != num_classes or not all(isinstance(name, str) and name for name in names):
         raise InvalidArgumentError(f"`class_names` must be {num_classes} names, one for each class. Received: {names}.")
     return names
-
-
-def _decode(image_bytes: tf.Tensor, input_shape: tuple[int, ...], input_range: _checks.InputRange) -> tf.Tensor:
-    """Images of PNG, JPEG, BMP or GIF files that have the size of inputs, in their range."""
-
-    def decode_one(content: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(content, channels=input_shape[2], expand_animations=False)
-        return tf.ensure_shape(image, input_shape)
-
-    # Kernels that decode are the CPU's alone; scaling is not.
-    pixels = tf.map_fn(decode_one, image_bytes, fn_output_signature=tf.TensorSpec(input_shape, tf.uint8))
-    low, high = (tf.constant(end, tf.float32) for end in input_range)
-    return low + tf.cast(pixels, tf.float32) / 255 * (high - low)

@@ -47,12 +47,29 @@ def guarded(classifier, detector, sealing_key, tmp_path_factory):
     return export.save_guarded(classifier, folder, detector, sealing_key, policy="decoy")
 
 
+@pytest.fixture(scope="session")
+def public(classifier, detector, tmp_path_factory):
+    """The same classifier, to hand out."""
+    folder = tmp_path_factory.mktemp("public") / "serving" / "digits-public"
+    return export.save(classifier, folder, keep_secret=detector)
+
+
+@pytest.fixture(scope="session")
+def keyed(guarded, sealing_key, tmp_path_factory):
+    """A copy of it for those who only ask, with its key where it looks for it."""
+    return _with_key(guarded, sealing_key, tmp_path_factory.mktemp("keyed"))
+
+
 @pytest.fixture
 def version(guarded, sealing_key, tmp_path):
-    """A copy of it, with its key where it looks for it."""
-    copy = tmp_path / "serving" / "digits" / "1"
+    """A copy of it for a test of its own, with its key where it looks for it."""
+    return _with_key(guarded, sealing_key, tmp_path)
+
+
+def _with_key(guarded, sealing_key, root):
+    copy = root / "serving" / "digits" / "1"
     shutil.copytree(guarded, copy)
-    sealing_key.save(tmp_path / "model.key")
+    sealing_key.save(root / "model.key")
     return copy
 
 
@@ -70,21 +87,21 @@ class Server:
     program: Path
     scratch: Path
 
-    def run(self, *words):
-        """The lines that the program prints, and whether it ended well."""
+    def run(self, *words, log_level=3):
+        """The lines that the program prints, what TensorFlow logs from a level on, and whether it ended well."""
         done = subprocess.run(
             [self.program, *map(str, words)],
             capture_output=True,
             text=True,
             check=False,
-            env={"TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={"TF_CPP_MIN_LOG_LEVEL": str(log_level)},
             preexec_fn=_heed_file_modes,
         )
-        return done.stdout.splitlines(), done.returncode == 0
+        return done.stdout.splitlines(), done.stderr, done.returncode == 0
 
     def load_error(self, folder):
         """What it says of a folder that it must not load."""
-        lines, loaded = self.run(1, folder)
+        lines, _, loaded = self.run(1, folder)
         assert not loaded
         assert lines[0].startswith("error ")
         return " ".join(lines)
@@ -94,10 +111,11 @@ class Server:
 
         Args:
             folders: Version folders.
-            questions: Triples of a folder's number, a signature and what to feed it.
+            questions: Triples of a folder's number, a signature and what to feed it: an array, or a list that is made
+                one of the type that the signature takes.
 
         Returns:
-            For each question the outputs by name.
+            For each question the outputs by name, or the error.
         """
         words, places = [1, *folders], []
         for count, (number, name, values) in enumerate(questions):
@@ -105,19 +123,40 @@ class Server:
             signature = saved.meta_graphs[0].signature_def[name]
             (given,) = signature.inputs.values()
             file = self.scratch / f"question{count}"
-            is_float = given.dtype == tf.float32.as_datatype_enum
-            if is_float:
-                file.write_bytes(np.asarray(values, np.float32).tobytes())
+            values = np.asarray(values, None if isinstance(values, np.ndarray) else _natural_type(given))
+            if values.dtype == object:
+                file.write_text("".join(f"{value.hex()}\n" for value in values.ravel()))
             else:
-                file.write_text("".join(f"{value.hex()}\n" for value in values))
-            sizes = ",".join(map(str, np.shape(values)))
+                file.write_bytes(values.tobytes())
+            kind = _KINDS[values.dtype]
+            sizes = ",".join(map(str, values.shape)) or "-"
             outputs = {output: info.name for output, info in signature.outputs.items()}
-            words += ["ASK", number, given.name, "float" if is_float else "string", sizes, file, *outputs.values()]
+            words += ["ASK", number, given.name, kind, sizes, file, *outputs.values()]
             places.append(outputs)
-        lines, ended_well = self.run(*words)
+        lines, _, ended_well = self.run(*words)
         assert ended_well, lines
         answers = iter(lines[len(folders) :])
-        return [{name: _parse(next(answers)) for name in outputs} for outputs in places]
+        return [_read_answer(answers, outputs) for outputs in places]
+
+
+_KINDS = {
+    np.dtype(np.float32): "float",
+    np.dtype(np.float64): "double",
+    np.dtype(np.int32): "int32",
+    np.dtype(object): "string",
+}
+
+
+def _natural_type(given):
+    return np.float32 if given.dtype == tf.float32.as_datatype_enum else object
+
+
+def _read_answer(lines, outputs):
+    first = next(lines)
+    if first.startswith("error "):
+        return first.removeprefix("error ")
+    rest = [next(lines) for _ in range(len(outputs) - 1)]
+    return dict(zip(outputs, map(_parse, [first, *rest]), strict=True))
 
 
 def _parse(line):
@@ -138,8 +177,6 @@ def compiled(tmp_path_factory):
     return _compile.compile_program(tmp_path_factory.mktemp("serve") / "serve")
 
 
-@pytest.fixture
-def server(compiled, tmp_path):
-    scratch = tmp_path / "questions"
-    scratch.mkdir()
-    return Server(compiled, scratch)
+@pytest.fixture(scope="session")
+def server(compiled, tmp_path_factory):
+    return Server(compiled, tmp_path_factory.mktemp("questions"))

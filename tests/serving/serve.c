@@ -3,10 +3,11 @@
  *   serve ROUNDS folder... ASK number input kind sizes file output... ASK ...
  *
  * A folder that cannot be loaded gives a line "error <message>", and exit status 1. A question goes to the numbered
- * model: the tensor to feed, "float" or "string", its sizes separated by commas, a file of its content (floats as they
- * are, strings one a line in hexadecimal), and the tensors to fetch. Each that is fetched gives a line
- * "<name> <sizes> <values>". With more rounds than one, all questions are asked in turns, so often, and each gives lines
- * "asked <question> <milliseconds>" instead.
+ * model: the tensor to feed, "float", "double", "int32" or "string", its sizes separated by commas ("-" for a scalar), a
+ * file of its content (numbers as they are, strings one a line in hexadecimal), and the tensors to fetch. Each that is
+ * fetched gives a line "<name> <sizes> <values>"; a question that is refused, one line "error <message>". With more
+ * rounds than one, all questions are asked in turns, so often, and each gives lines "asked <question> <milliseconds>"
+ * instead.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include <tensorflow/c/tf_tstring.h>
 
 #define MOST 64
+#define MOST_QUESTIONS 512
 
 struct model {
   TF_Graph *graph;
@@ -33,12 +35,18 @@ struct question {
 };
 
 static TF_Status *status;
-static struct question questions[MOST];
+static struct question questions[MOST_QUESTIONS];
+
+static int failed(void) {
+  if (TF_GetCode(status) == TF_OK) return 0;
+  printf("error ");
+  for (const char *next = TF_Message(status); *next; ++next) putchar(*next == '\n' ? ' ' : *next);
+  printf("\n");
+  return 1;
+}
 
 static void check(void) {
-  if (TF_GetCode(status) == TF_OK) return;
-  printf("error %s\n", TF_Message(status));
-  exit(1);
+  if (failed()) exit(1);
 }
 
 static double milliseconds(void) {
@@ -71,17 +79,24 @@ static TF_Output find(struct model model, const char *name) {
   return output;
 }
 
+static TF_DataType parse_type(const char *kind) {
+  if (strcmp(kind, "float") == 0) return TF_FLOAT;
+  if (strcmp(kind, "double") == 0) return TF_DOUBLE;
+  if (strcmp(kind, "int32") == 0) return TF_INT32;
+  return TF_STRING;
+}
+
 static TF_Tensor *read_tensor(const char *kind, char *sizes, const char *path) {
   int64_t dims[MOST], count = 1;
   int rank = 0;
-  for (char *size = strtok(sizes, ","); size != NULL; size = strtok(NULL, ",")) count *= dims[rank++] = atoll(size);
+  for (char *size = strtok(sizes, ",-"); size != NULL; size = strtok(NULL, ",")) count *= dims[rank++] = atoll(size);
   FILE *file = fopen(path, "rb");
   if (file == NULL) exit(3);
-  int is_float = strcmp(kind, "float") == 0;
-  TF_Tensor *tensor = TF_AllocateTensor(is_float ? TF_FLOAT : TF_STRING, dims, rank,
-                                        count * (is_float ? sizeof(float) : sizeof(TF_TString)));
-  if (is_float) {
-    if (fread(TF_TensorData(tensor), sizeof(float), count, file) != (size_t)count) exit(3);
+  TF_DataType type = parse_type(kind);
+  size_t size = TF_DataTypeSize(type) ? TF_DataTypeSize(type) : sizeof(TF_TString);
+  TF_Tensor *tensor = TF_AllocateTensor(type, dims, rank, count * size);
+  if (type != TF_STRING) {
+    if (fread(TF_TensorData(tensor), size, count, file) != (size_t)count) exit(3);
   } else {
     TF_TString *strings = TF_TensorData(tensor);
     char *line = NULL;
@@ -128,6 +143,7 @@ int main(int count, char **words) {
   }
   int asked = 0, rounds = atoi(words[1]);
   while (word < count) {
+    if (asked == MOST_QUESTIONS) exit(3);
     struct question *question = &questions[asked++];
     question->model = models[atoi(words[word + 1])];
     question->input = find(question->model, words[word + 2]);
@@ -145,7 +161,7 @@ int main(int count, char **words) {
       TF_SessionRun(question->model.session, NULL, &question->input, &question->given, 1, question->outputs, found,
                     question->wanted, NULL, 0, NULL, status);
       double took = milliseconds() - started;
-      check();
+      if (failed()) continue;
       if (rounds > 1) printf("asked %d %.4f\n", i, took);
       for (int j = 0; j < question->wanted; ++j) {
         if (rounds == 1) print(question->names[j], found[j]);

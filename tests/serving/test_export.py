@@ -286,8 +286,9 @@ class TestProbabilities:
         alone = np.concatenate([predict(inputs=tf.constant(x[i : i + 1]))["probabilities"] for i in range(len(x))])
         np.testing.assert_allclose(together, alone, rtol=0, atol=exported.case.tolerance)
 
-    def test_of_no_inputs_are_none(self, exported):
-        assert served(exported.path)(inputs=tf.zeros((0, *SHAPE)))["probabilities"].shape == (0, CLASSES)
+    def test_of_no_inputs_are_refused(self, exported):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="A request must hold at least one input"):
+            served(exported.path)(inputs=tf.zeros((0, *SHAPE)))
 
 
 def test_loader_of_tensorflow_serving_tells_a_truncated_version(model, tmp_path):
