@@ -15,7 +15,7 @@ from honeykeras.detection import CalibratedDetector
 from honeykeras.errors import InvalidArgumentError, ModelError, StorageError
 from honeykeras.export import batching, graph, leaks, manifest, names, signatures, warmup
 from honeykeras.export.policies import POLICIES
-from honeykeras.export.publish import new_version
+from honeykeras.export.publish import check_version, new_version
 from honeykeras.export.sealed_detector import SealedDetector
 from honeykeras.export.sealed_vector import SealedVector
 from honeykeras.export.sealing import SealingKey
@@ -72,6 +72,7 @@ def save(
         ModelError: If the model is no classifier, its input shape is not known, or what was exported does not answer.
         StorageError: If the version exists already, or the disk refuses. Versions that exist stay intact.
     """
+    check_version(path, version)
     shape = _input_shape(model, input_shape)
     if input_range is None and keep_secret is not None:
         input_range = keep_secret.watermark.input_range
@@ -121,6 +122,7 @@ def save_guarded(
         InvalidArgumentError: If an argument breaks a rule, or the detector is not calibrated.
         LeakError, MissingDependencyError, ModelError, StorageError: As `save`.
     """
+    check_version(path, version)
     _checks.one_of("policy", policy, POLICIES)
     if not isinstance(sealing_key, SealingKey):
         raise InvalidArgumentError(

@@ -9,7 +9,6 @@ import hmac
 import re
 import secrets
 import struct
-from pathlib import Path
 from typing import Any, NoReturn
 
 from cryptography.exceptions import InvalidTag
@@ -17,8 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from honeykeras._files import PathLike, describe, write_atomic
-from honeykeras.errors import InvalidArgumentError, KeyFileError, SecretSerializationError, StorageError
+from honeykeras._files import PathLike, read_file, write_atomic
+from honeykeras.errors import InvalidArgumentError, KeyFileError, SecretSerializationError
 
 KEY_BYTES = 32
 ID_BYTES = 16
@@ -62,12 +61,9 @@ class SealingKey:
 
         Raises:
             StorageError: If there is no such file, or it cannot be read.
-            KeyFileError: If it holds something else.
+            KeyFileError: If others can read the file, or it holds something else.
         """
-        try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            raise StorageError(f"Cannot read {path}: {describe(error)}.") from error
+        content = read_file(path, "sealing key", private=True)
         text = re.sub(rb"\s", b"", content)
         if re.fullmatch(rb"[0-9a-fA-F]{%d}" % (2 * KEY_BYTES), text):
             return cls(bytes.fromhex(text.decode()))

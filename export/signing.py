@@ -10,11 +10,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from honeykeras._files import PathLike, check_absent, describe, staged, write_atomic
+from honeykeras._files import PathLike, check_absent, read_file, staged, write_atomic
 from honeykeras.errors import KeyFileError, MissingDependencyError, SignatureError, StorageError
+
+# What model-signing takes.
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 
 def write_key_pair(private_path: PathLike, public_path: PathLike) -> None:
@@ -31,7 +35,11 @@ def write_key_pair(private_path: PathLike, public_path: PathLike) -> None:
     )
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     write_atomic(private_path, private, mode=0o600)
-    write_atomic(public_path, public)
+    try:
+        write_atomic(public_path, public)
+    except BaseException:
+        Path(private_path).unlink()
+        raise
 
 
 def signature_path(version: PathLike) -> Path:
@@ -45,14 +53,14 @@ def sign(version: PathLike, private_key: PathLike, *, overwrite: bool = False) -
 
     Args:
         version: The version folder, for example `serving/mnist/1`. Sign last: any change to it ends the signature.
-        private_key: PEM file of an EC key, not encrypted.
+        private_key: PEM file of an EC key (P-256, P-384 or P-521), not encrypted, readable by its owner alone.
         overwrite: Whether a signature that is there already may be replaced.
 
     Returns:
         The signature's file, beside the version folder.
 
     Raises:
-        KeyFileError: If there is no such key in the file.
+        KeyFileError: If there is no such key in the file, or others can read it.
         MissingDependencyError: If model-signing is not installed.
         StorageError: If there is a signature already, a file cannot be read, or the disk refuses.
     """
@@ -111,20 +119,19 @@ def _check_folder(version: PathLike) -> None:
 def _check_key(path: PathLike, *, private: bool) -> None:
     """Raises an error that names the file and not its content."""
     kind = "private" if private else "public"
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise StorageError(f"Cannot read {path}: {describe(error)}.") from error
+    content = read_file(path, f"{kind} key", private=private)
     try:
         key = (
             serialization.load_pem_private_key(content, None) if private else serialization.load_pem_public_key(content)
         )
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
-    if not isinstance(key, (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)):
+    curve = key.curve.name if isinstance(key, (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)) else None
+    if curve not in _CURVES:
+        received = "something else" if curve is None else f"one on the curve {curve}"
         raise KeyFileError(
-            f"{path} must hold a {kind} EC key as PEM, not encrypted. Received: something else. Make one: honeykeras "
-            "export signing-keys."
+            f"{path} must hold a {kind} EC key as PEM, not encrypted, on the curve P-256, P-384 or P-521. Received: "
+            f"{received}. Make one: honeykeras export signing-keys."
         )
 
 

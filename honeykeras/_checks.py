@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import numbers
 import operator
 import reprlib
@@ -15,8 +17,20 @@ from honeykeras.errors import InvalidArgumentError
 # Least and greatest value of an input: two numbers, or two tuples of the shape of an input, nested where it is.
 InputRange = tuple[float | tuple[Any, ...], float | tuple[Any, ...]]
 
+# Nothing that is counted has more.
+_MAX_INTEGER = 2**63 - 1
+
 # How far rounding may carry float32 values beyond an end, as a share of the end that is further from zero.
 _ROUNDING = 1e-6
+
+
+def shown(value: Any) -> str:
+    """`value` as messages repeat it: short, whatever it is."""
+    try:
+        text = reprlib.repr(value)
+    except ValueError:  # Python writes no number of thousands of digits.
+        text = f"a too long {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def in_interval(name: str, value: Any, low: float, high: float, *, closed: str = "[]") -> float:
@@ -32,21 +46,25 @@ def in_interval(name: str, value: Any, low: float, high: float, *, closed: str =
     Raises:
         InvalidArgumentError: If it is no number, or lies elsewhere; NaN lies nowhere.
     """
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if is_number:
-        above = value >= low if closed[0] == "[" else value > low
-        below = value <= high if closed[1] == "]" else value < high
-    if not (is_number and above and below):
+    number = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        # An integer may be beyond all floats.
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+    above = number >= low if closed[0] == "[" else number > low
+    below = number <= high if closed[1] == "]" else number < high
+    if not (above and below):
         interval = f"{closed[0]}{low:g}, {high:g}{closed[1]}"
-        raise InvalidArgumentError(f"`{name}` must be a number in {interval}. Received: {name}={value!r}.")
-    return float(value)
+        raise InvalidArgumentError(f"`{name}` must be a number in {interval}. Received: {name}={shown(value)}.")
+    return number
 
 
 def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """Returns `value` if it is a whole number of at least `least`, and at most `most`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least or (most and value > most):
+    limit = _MAX_INTEGER if most is None else most
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= limit:
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise InvalidArgumentError(f"`{name}` must be a whole number {bounds}. Received: {name}={value!r}.")
+        raise InvalidArgumentError(f"`{name}` must be a whole number {bounds}. Received: {name}={shown(value)}.")
     return int(value)
 
 
@@ -77,7 +95,8 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
         sizes = ()
     if not sizes or any(size < 1 for size in sizes):
         raise InvalidArgumentError(
-            f"`{name}` must be one or more whole numbers of at least 1, without the batch. Received: {name}={value!r}."
+            f"`{name}` must be one or more whole numbers of at least 1, without the batch. "
+            f"Received: {name}={shown(value)}."
         )
     return sizes
 

@@ -1,17 +1,20 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and files that are read if they are what they must be."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
+import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from honeykeras.errors import StorageError
+from honeykeras._scratch import scratch_for, sweep
+from honeykeras.errors import InvalidArgumentError, KeyFileError, StorageError
 
 PathLike = str | os.PathLike[str]
+
+# Above any file that is read as a whole at once: a key with a range for each of its features.
+_MAX_FILE_BYTES = 2**24
 
 
 def describe(error: OSError) -> str:
@@ -29,14 +32,17 @@ def check_absent(path: PathLike, overwrite: bool = False, holds: Collection[str]
         overwrite: Whether its predecessor may be replaced: a file by a file, a folder by a folder.
         holds: For a folder, what it will hold. One that holds anything else is no predecessor.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         is_folder = path.is_dir() and not path.is_symlink()
         held = set(os.listdir(path)) if is_folder else set()
         if not os.path.lexists(path) or (is_folder and not held):
             return
+        is_special = path.exists() and not (path.is_dir() or path.is_file())
     except OSError as error:
         raise StorageError(f"Cannot write {path}: {describe(error)}.") from error
+    if is_special:
+        raise StorageError(f"{path} is a device, a pipe or a socket, and is never replaced. Choose another place.")
     if not overwrite:
         raise StorageError(f"{path} already exists and is left as it is. Choose another place, or ask to overwrite it.")
     if is_folder != (holds is not None):
@@ -49,6 +55,60 @@ def check_absent(path: PathLike, overwrite: bool = False, holds: Collection[str]
         )
 
 
+def as_path(path: PathLike) -> Path:
+    """Returns `path`, if it can be one.
+
+    Raises:
+        InvalidArgumentError: If it is of another type, or holds what no file system takes.
+    """
+    try:
+        if b"\0" not in os.fsencode(Path(path)):
+            return Path(path)
+    except (TypeError, ValueError):
+        pass
+    raise InvalidArgumentError(
+        f"A path must be a `str` or a `Path`, of characters that a path can have. Received: {path!r}."
+    )
+
+
+def read_file(path: PathLike, what: str, *, private: bool) -> bytes:
+    """Reads a regular file of at most 16 MiB, as keys are.
+
+    Args:
+        path: The file.
+        what: What messages call it.
+        private: Whether it must be readable by its owner alone.
+
+    Raises:
+        StorageError: If there is no such file, or it cannot be read.
+        KeyFileError: If it is no regular file, too large, or others can read it and must not.
+    """
+    path = as_path(path)
+    try:
+        # Asked of the open file, so that nobody can put another one in its place in between. Non-blocking: a
+        # named pipe must not hang the reader.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise KeyFileError(f"The {what} {path} must be a regular file. Received: something else.")
+            if private and os.name == "posix" and status.st_mode & 0o077:
+                raise KeyFileError(
+                    f"The {what} {path} must be readable by its owner alone. Received: mode "
+                    f"{stat.S_IMODE(status.st_mode):04o}. Run `chmod 600 {path}`, and replace the secret if others "
+                    "may have read it."
+                )
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(_MAX_FILE_BYTES + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StorageError(f"Cannot read the {what} {path}: {describe(error)}.") from None
+    if len(content) > _MAX_FILE_BYTES:
+        raise KeyFileError(f"The {what} {path} must have at most {_MAX_FILE_BYTES} bytes. Received: more.")
+    return content
+
+
 @contextlib.contextmanager
 def staged(path: PathLike, *, overwrite: bool = False, holds: Collection[str] | None = None) -> Iterator[Path]:
     """Yields a scratch path that becomes `path` when the block ends well.
@@ -57,8 +117,9 @@ def staged(path: PathLike, *, overwrite: bool = False, holds: Collection[str] | 
     name. The block creates a file or a folder there. If the block fails, or the move does, the scratch is
     removed and whatever stood at `path` before stands there still.
 
-    A folder that is replaced is moved aside first. A process that is killed between the two moves, which take
-    microseconds, leaves both folders in the scratch folder, `.staged.*`, and neither at `path`.
+    A process that is killed leaves its scratch folder, `.staged.*`, to the next one that stages something in the
+    same parent folder, which removes it. A folder that is replaced is moved aside first. If the kill comes between
+    the two moves, which take microseconds, nothing is at `path` until that one has moved it back.
 
     Args:
         path: Where the file or folder is to appear. Missing parent folders are made.
@@ -71,35 +132,44 @@ def staged(path: PathLike, *, overwrite: bool = False, holds: Collection[str] | 
     Raises:
         StorageError: If something is at `path` already, or the disk refuses (full, read-only, no permission).
     """
-    path = Path(path)
+    path = as_path(path)
+    sweep(path.parent)
     check_absent(path, overwrite, holds)
+    make_folder(path.parent, path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch_folder = Path(tempfile.mkdtemp(prefix=".staged.", dir=path.parent))
-    except FileExistsError as error:
-        raise StorageError(f"Cannot write {path}: {path.parent} is not a folder.") from error
-    except OSError as error:
-        raise StorageError(f"Cannot write {path}: {describe(error)}.") from error
-    scratch, replaced = scratch_folder / path.name, scratch_folder / "replaced"
-    moved = False
-    try:
-        yield scratch
-        _sync_tree(scratch)
-        _move(scratch, path, overwrite, replaced)
-        moved = True
+        with scratch_for(path) as scratch:
+            yield scratch.new
+            _sync_tree(scratch.new)
+            # Much may have happened there since.
+            check_absent(path, overwrite, holds)
+            _move(scratch.new, path, overwrite, scratch.replaced)
     except StorageError:
         raise
     except OSError as error:
         raise StorageError(
             f"Cannot write {path}: {describe(error)}. Nothing was changed there. Make room or choose another place."
         ) from error
-    finally:
-        # What stood at `path` is thrown away only once something else stands there.
-        if moved or not os.path.lexists(replaced):
-            shutil.rmtree(scratch_folder, ignore_errors=True)
     # The file is in place; where a file system cannot sync a folder, that is not undone by an error.
     with contextlib.suppress(OSError):
         _sync(path.parent)
+
+
+def make_folder(folder: PathLike, wanted: PathLike) -> None:
+    """Makes a folder, and those above it, if it is not there.
+
+    Args:
+        folder: Which.
+        wanted: What is to be written there, for the error.
+
+    Raises:
+        StorageError: If there is something else, or the disk refuses.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise StorageError(f"Cannot write {wanted}: {folder} is not a folder.") from error
+    except OSError as error:
+        raise StorageError(f"Cannot write {wanted}: {describe(error)}.") from error
 
 
 def write_atomic(path: PathLike, content: bytes, *, mode: int = 0o666, overwrite: bool = False) -> None:
@@ -123,6 +193,7 @@ def write_atomic(path: PathLike, content: bytes, *, mode: int = 0o666, overwrite
 def _move(scratch: Path, path: Path, overwrite: bool, replaced: Path) -> None:
     if scratch.is_dir():
         if overwrite and os.path.lexists(path):
+            os.mkdir(replaced.parent)
             os.rename(path, replaced)
             try:
                 os.rename(scratch, path)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
-import stat
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,14 +18,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from honeykeras._files import PathLike, describe, write_atomic
-from honeykeras.errors import InvalidArgumentError, KeyFileError, PassphraseError, StorageError
+from honeykeras import _checks
+from honeykeras._files import PathLike, read_file, write_atomic
+from honeykeras.errors import InvalidArgumentError, KeyFileError, PassphraseError
 
 FORMAT = "honeykeras-key"
 VERSION = 1
 
-# Room for a range for each feature of a key.
-_MAX_FILE_BYTES = 2**24
 _SCRYPT = {"n": 2**17, "r": 8, "p": 1}
 # What a file may ask of whoever opens it: at most 1 GiB of memory, so that a planted file cannot exhaust it.
 _SCRYPT_BOUNDS = {"n": (2**14, 2**20), "r": (8, 8), "p": (1, 4)}
@@ -42,13 +39,14 @@ def write(
         path: The file to write.
         header: Public fields, plain JSON data.
         secret: What the file is there to keep.
-        passphrase: Encrypts the secret if given; must not be empty.
+        passphrase: Encrypts the secret if given: text, not empty.
         overwrite: Whether a file already at `path` may be replaced.
 
     Raises:
-        InvalidArgumentError: If the passphrase is empty.
+        InvalidArgumentError: If the passphrase is empty, or no text.
         StorageError: If there is a file at `path` already, or the disk refuses.
     """
+    _check_passphrase(passphrase)
     document: dict[str, Any] = {"format": FORMAT, "version": VERSION, **header}
     if passphrase is None:
         document["protection"] = {"kind": "none"}
@@ -61,8 +59,10 @@ def write(
         document["protection"] = {"kind": "passphrase", **_SCRYPT, "salt": salt.hex(), "nonce": nonce.hex()}
         cipher = ChaCha20Poly1305(_stretch(passphrase, salt, _SCRYPT))
         document["secret"] = cipher.encrypt(nonce, secret, canonical_json(document)).hex()
-    content = json.dumps(document, indent=2).encode() + b"\n"
-    write_atomic(path, content, mode=0o600, overwrite=overwrite)
+    # A line for each field, however many lists it holds: a reader finds the key id, and the file stays small.
+    lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in document.items())
+    content = "{\n" + ",\n".join(lines) + "\n}\n"
+    write_atomic(path, content.encode(), mode=0o600, overwrite=overwrite)
 
 
 def read(path: PathLike, passphrase: str | None) -> tuple[dict[str, Any], bytes]:
@@ -76,11 +76,20 @@ def read(path: PathLike, passphrase: str | None) -> tuple[dict[str, Any], bytes]
         The header's fields and the secret, as they were given to `write`.
 
     Raises:
+        InvalidArgumentError: If the passphrase is no text.
         StorageError: If there is no such file, or it cannot be read.
         KeyFileError: If others can read the file, or it is truncated, altered or of another version.
         PassphraseError: If the passphrase is missing, wrong or not needed.
     """
-    document = _parse(path, read_private(path, "key file"))
+    _check_passphrase(passphrase)
+    content = read_file(path, "key file", private=True)
+    try:
+        return _open(path, _parse(path, content), passphrase)
+    except RecursionError:  # Lists in lists in lists.
+        raise _altered(path) from None
+
+
+def _open(path: PathLike, document: dict[str, Any], passphrase: str | None) -> tuple[dict[str, Any], bytes]:
     protection, secret = document.pop("protection"), document.pop("secret")
     if protection == {"kind": "none"}:
         checksum = document.pop("checksum", None)
@@ -95,40 +104,9 @@ def read(path: PathLike, passphrase: str | None) -> tuple[dict[str, Any], bytes]
     return document, opened
 
 
-def read_private(path: PathLike, what: str) -> bytes:
-    """Reads a file that its owner alone can read.
-
-    Args:
-        path: The file.
-        what: What messages call it.
-
-    Returns:
-        Its content, cut off above the size that a key file can have.
-
-    Raises:
-        StorageError: If there is no such file, or it cannot be read.
-        KeyFileError: If others can read it, or it is no regular file.
-    """
-    try:
-        # Asked of the open file, so that nobody can put another one in its place in between. Non-blocking: a
-        # named pipe must not hang the reader.
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise KeyFileError(f"{path} must be a regular file.")
-            if os.name == "posix" and status.st_mode & 0o077:
-                raise KeyFileError(
-                    f"{path} must be readable by its owner alone. Received: mode {stat.S_IMODE(status.st_mode):04o}. "
-                    f"Run `chmod 600 {path}`, and replace the secret if others may have read it."
-                )
-            return file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise StorageError(f"Cannot read the {what} {path}: {describe(error)}.") from None
-
-
 def _parse(path: PathLike, content: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(content.decode()) if len(content) <= _MAX_FILE_BYTES else None
+        document = json.loads(content.decode())
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -136,7 +114,7 @@ def _parse(path: PathLike, content: bytes) -> dict[str, Any]:
     version = document.get("version")
     if type(version) is not int or version != VERSION:
         raise KeyFileError(
-            f"{path} must be a key file of version {VERSION}. Received: version={version!r}. "
+            f"{path} must be a key file of version {VERSION}. Received: version={_checks.shown(version)}. "
             "A newer honeykeras may be needed."
         )
     if not isinstance(document.get("protection"), dict) or not isinstance(document.get("secret"), str):
@@ -153,7 +131,8 @@ def _decrypt(
         value = protection[name]
         if type(value) is not int or not low <= value <= high or value & (value - 1):
             raise KeyFileError(
-                f"{path} must ask for a Scrypt `{name}` that is a power of two in [{low}, {high}]. Received: {value!r}."
+                f"{path} must ask for a Scrypt `{name}` that is a power of two in [{low}, {high}]. "
+                f"Received: {_checks.shown(value)}."
             )
     if passphrase is None:
         raise PassphraseError(f"{path} is protected by a passphrase. Give it to open the file.")
@@ -165,6 +144,17 @@ def _decrypt(
         return cipher.decrypt(nonce, _unhex(path, secret), canonical_json({**document, "protection": protection}))
     except InvalidTag:
         raise PassphraseError(f"The passphrase for {path} is wrong, or the file was altered.") from None
+
+
+def _check_passphrase(passphrase: Any) -> None:
+    """Raises an error that does not repeat it."""
+    try:
+        if passphrase is not None:
+            str.encode(passphrase)
+    except (TypeError, UnicodeEncodeError):
+        raise InvalidArgumentError(
+            f"`passphrase` must be text, of characters that UTF-8 has. Received: {type(passphrase).__name__}."
+        ) from None
 
 
 def _stretch(passphrase: str, salt: bytes, cost: Mapping[str, Any]) -> bytes:

@@ -24,8 +24,14 @@ MASTER_BYTES = 32
 _SCHEME = b"honeykeras/v1/"
 # Far more than any image has, and few enough for a pattern to fit into memory.
 _MAX_FEATURES = 2**24
+# Far more than any classifier has.
+_MAX_CLASSES = 2**20
+# Few enough for arrays of NumPy and TensorFlow, with axes of their own.
+_MAX_AXES = 16
 # What a key file has room for.
 _MAX_RANGES = 2**16
+# RFC 5869: 255 hashes.
+_MAX_SUBKEY_BYTES = 8160
 
 
 class WatermarkKey:
@@ -79,12 +85,18 @@ class WatermarkKey:
             raise InvalidArgumentError(f"`master` must be {MASTER_BYTES} bytes.")
         self._master = master
         self.input_shape = _checks.shape("input_shape", input_shape)
-        if math.prod(self.input_shape) > _MAX_FEATURES:
+        if math.prod(self.input_shape) > _MAX_FEATURES or len(self.input_shape) > _MAX_AXES:
             raise InvalidArgumentError(
-                f"`input_shape` must have at most {_MAX_FEATURES} features. Received: input_shape={self.input_shape}."
+                f"`input_shape` must have at most {_MAX_FEATURES} features, along at most {_MAX_AXES} axes. "
+                f"Received: input_shape={_checks.shown(self.input_shape)}."
             )
-        self.num_classes = _checks.whole_number("num_classes", num_classes, 2)
+        self.num_classes = _checks.whole_number("num_classes", num_classes, 2, _MAX_CLASSES)
         self.pattern = patterns.Blocks.for_inputs(self.input_shape) if pattern is None else pattern
+        if not isinstance(self.pattern, patterns.Family):
+            raise InvalidArgumentError(
+                "`pattern` must be a family of `honeykeras.patterns`, such as Blocks(2) or Scattered(), or None. "
+                f"Received: pattern={_checks.shown(pattern)}."
+            )
         self.pattern.check(self.input_shape)
         self.input_range = _checks.input_range(input_range, self.input_shape)
         if np.size(self.input_range[0]) > _MAX_RANGES:
@@ -130,9 +142,19 @@ class WatermarkKey:
 
         Returns:
             The subkey: as secret as the key itself.
+
+        Raises:
+            InvalidArgumentError: If an argument breaks one of these rules.
         """
+        _checks.whole_number("length", length, 1, _MAX_SUBKEY_BYTES)
+        try:
+            label = _SCHEME + str.encode(purpose)
+        except (TypeError, UnicodeEncodeError):
+            raise InvalidArgumentError(
+                f"`purpose` must be text, of characters that UTF-8 has. Received: purpose={_checks.shown(purpose)}."
+            ) from None
         salt = hashlib.sha256(keyfile.canonical_json(self.description)).digest()
-        hkdf = HKDF(algorithm=hashes.SHA256(), length=length, salt=salt, info=_SCHEME + purpose.encode())
+        hkdf = HKDF(algorithm=hashes.SHA256(), length=length, salt=salt, info=label)
         return hkdf.derive(self._master)
 
     def draw_codes(self) -> np.ndarray:
@@ -170,10 +192,11 @@ class WatermarkKey:
 
         Args:
             path: The file to write.
-            passphrase: If given, the secret is encrypted under it (Scrypt, ChaCha20-Poly1305).
+            passphrase: If given, the secret is encrypted under it (Scrypt, ChaCha20-Poly1305). Text, not empty.
             overwrite: Whether a file already at `path` may be replaced.
 
         Raises:
+            InvalidArgumentError: If the passphrase is empty, or no text.
             StorageError: If there is a file at `path` already, or the disk refuses. A file that was there
                 before is left intact.
         """
@@ -189,6 +212,7 @@ class WatermarkKey:
             passphrase: Needed if, and only if, the file was saved under one.
 
         Raises:
+            InvalidArgumentError: If the passphrase is no text.
             StorageError: If there is no such file, or it cannot be read.
             KeyFileError: If others can read the file, or it is truncated, altered or of another version.
             PassphraseError: If the passphrase is missing or wrong.
@@ -196,9 +220,9 @@ class WatermarkKey:
         header, master = keyfile.read(path, passphrase)
         try:
             key = cls._from_header(header, master)
-        except (InvalidArgumentError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise KeyFileError(f"{path} is not a key that this version can use: {error}") from None
-        if not hmac.compare_digest(key.key_id.encode(), str(header.get("key_id")).encode()):
+        except (InvalidArgumentError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise KeyFileError(f"{path} is not a key that this version can use: {str(error)[:500]}") from None
+        if key.key_id != header.get("key_id"):
             raise KeyFileError(f"{path} was altered: its content does not match its key id. Restore it from a backup.")
         return key
 

@@ -14,7 +14,6 @@ import dataclasses
 import json
 import re
 import reprlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks, _files
+from honeykeras import _checks, _files, _scratch
 from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.errors import InvalidArgumentError, StorageError
 
@@ -148,14 +147,12 @@ class Store:
             StorageError: If it holds something else, or the disk refuses.
         """
         document = _read_document(self.folder)
-        scratch = list(self.folder.glob(".staged.*"))
+        scratch = _scratch.sweep(self.folder)
         if document is not None:
             _check_same(self.folder, document["settings"], self.settings)
         else:
             _files.check_absent(self.folder, overwrite=True, holds=[path.name for path in scratch])
             self._write_document({"settings": self.settings})
-        for path in scratch:
-            shutil.rmtree(path, ignore_errors=True)
 
     def finish(self, examples: int, successes: int) -> Shards:
         """Writes down that all examples are there."""

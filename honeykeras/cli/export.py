@@ -112,7 +112,9 @@ def export(
     from honeykeras.cli import quickstart
     from honeykeras.evaluation import fit_detector
     from honeykeras.export import KEY_PATHS, POLICIES, save, save_guarded
+    from honeykeras.export.publish import check_version
 
+    check_version(output, version)
     names = class_names.split(",") if class_names else None
     if key_path is None or sealing_key_path is None:
         folder = save(hk.models.load(model_path), output, version=version, class_names=names)
@@ -123,10 +125,11 @@ def export(
     quickstart.check_provenance(model_path, dataset, key, seed)
     model, data = hk.models.load(model_path), hk.data.load(dataset, seed=seed)
     attack = attacks.PGD(epsilon=data.epsilon, seed=seed)
-    fitted = fit_detector(
-        model, key, data, attacks=[attack], detector=detector, max_fpr=max_fpr, samples=samples, seed=seed
-    )
+    # First of all, so that a file that is no key is told before the detector is fitted.
     with _sealing_key(sealing_key_path) as sealing_key:
+        fitted = fit_detector(
+            model, key, data, attacks=[attack], detector=detector, max_fpr=max_fpr, samples=samples, seed=seed
+        )
         folder = save_guarded(
             model,
             output,

@@ -69,10 +69,10 @@ def read_passphrase(path: Path | None) -> str | None:
     """What `passphrase` names: the first line of a private file."""
     if path is None:
         return None
-    from honeykeras.keyfile import read_private
+    from honeykeras._files import read_file
 
     try:
-        return read_private(path, "passphrase file").decode().split("\n", 1)[0].rstrip("\r")
+        return read_file(path, "passphrase file", private=True).decode().split("\n", 1)[0].rstrip("\r")
     except UnicodeDecodeError:
         # Without the reason: it would repeat a byte of the passphrase.
         raise InvalidArgumentError(f"The passphrase file {path} must be text in UTF-8.") from None

@@ -116,7 +116,7 @@ class TestKilled:
         folder = tmp_path / "folder"
         # The settings are the first file, so that this is the third shard.
         assert start("tfrecord", fatal=4).wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
-        assert len(list(folder.glob(".staged.*/shard-00002.tfrecord"))) == 1
+        assert len(list(folder.glob(".staged.*/new/shard-00002.tfrecord"))) == 1
         assert sorted(identities(folder)) == ["shard-00000.tfrecord", "shard-00001.tfrecord"]
         assert_goes_on(classifier, dataset, folder, "tfrecord")
 

@@ -393,7 +393,12 @@ def test_old_folder_is_kept_if_it_cannot_be_put_back(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "rename", fail_after_the_first)
     with pytest.raises(StorageError, match="Input/output error"):
         stage_folder(target, overwrite=True)
-    assert [path.read_bytes() for path in tmp_path.rglob("replaced/part")] == [b"old"]
+    assert [path.read_bytes() for path in tmp_path.rglob("replaced/folder/part")] == [b"old"]
+    # The next one puts it back.
+    monkeypatch.undo()
+    save_key(tmp_path / "a.key")
+    assert sorted(os.listdir(tmp_path)) == ["a.key", "folder"]
+    assert (target / "part").read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("save", WRITERS.values(), ids=WRITERS)

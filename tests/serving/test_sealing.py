@@ -187,6 +187,7 @@ class TestKeyFile:
     )
     def test_is_read(self, content, tmp_path):
         (tmp_path / "key").write_bytes(content)
+        (tmp_path / "key").chmod(0o600)
         key, valid = opening.parse_key(tf.constant(content))
         assert valid
         assert key.numpy().tobytes() == sealing.SealingKey.load(tmp_path / "key")._secret
@@ -197,6 +198,7 @@ class TestKeyFile:
     )
     def test_of_another_form_is_refused(self, content, tmp_path):
         (tmp_path / "key").write_bytes(content)
+        (tmp_path / "key").chmod(0o600)
         assert not opening.parse_key(tf.constant(content))[1]
         with pytest.raises(KeyFileError, match="64 hexadecimal digits, or 32 bytes"):
             sealing.SealingKey.load(tmp_path / "key")

@@ -1,10 +1,13 @@
 """A signature tells every change to a version folder, and is nobody else's."""
 
+import os
 import shutil
 import stat
 import sys
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from honeykeras.errors import KeyFileError, MissingDependencyError, SignatureError, StorageError
 from honeykeras.export import signing
@@ -107,13 +110,16 @@ class TestSign:
     def test_needs_a_key_and_leaves_nothing_without(self, version, tmp_path, content):
         signing.signature_path(version).unlink()
         (tmp_path / "bad.pem").write_bytes(content)
+        (tmp_path / "bad.pem").chmod(0o600)
         with pytest.raises(KeyFileError, match="must hold a private EC key"):
             signing.sign(version, tmp_path / "bad.pem")
         assert [path.name for path in version.parent.iterdir()] == ["1"]
 
-    def test_takes_no_public_key_for_a_private_one(self, version, keys):
+    def test_takes_no_public_key_for_a_private_one(self, version, keys, tmp_path):
+        shutil.copy(keys[1], tmp_path / "signing.pub")
+        (tmp_path / "signing.pub").chmod(0o600)
         with pytest.raises(KeyFileError, match="must hold a private EC key"):
-            signing.sign(version, keys[1], overwrite=True)
+            signing.sign(version, tmp_path / "signing.pub", overwrite=True)
 
     def test_leaves_nothing_when_it_fails(self, version, keys, monkeypatch):
         from model_signing import signing as library
@@ -136,9 +142,61 @@ class TestSign:
             signing.sign(version, keys[0], overwrite=True)
 
 
+def write_pair(key, folder):
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    paths = folder / "other.pem", folder / "other.pub"
+    for path, content in zip(paths, (private, public), strict=True):
+        path.write_bytes(content)
+        path.chmod(0o600)
+    return paths
+
+
+class TestKindsOfKeys:
+    @pytest.mark.parametrize("curve", [ec.SECP256R1, ec.SECP384R1, ec.SECP521R1])
+    def test_curves_of_model_signing_are_taken(self, curve, version, tmp_path):
+        private, public = write_pair(ec.generate_private_key(curve()), tmp_path)
+        signing.sign(version, private, overwrite=True)
+        signing.verify_signature(version, public)
+
+    @pytest.mark.parametrize("curve", [ec.SECP224R1, ec.SECP256K1, ec.BrainpoolP256R1])
+    def test_other_curves_are_refused(self, curve, version, tmp_path):
+        private, public = write_pair(ec.generate_private_key(curve()), tmp_path)
+        message = rf"on the curve P-256, P-384 or P-521. Received: one on the curve {curve.name}"
+        with pytest.raises(KeyFileError, match=message):
+            signing.sign(version, private, overwrite=True)
+        with pytest.raises(KeyFileError, match=message):
+            signing.verify_signature(version, public)
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: rsa.generate_private_key(65537, 2048),
+            ed25519.Ed25519PrivateKey.generate,
+        ],
+        ids=["RSA", "Ed25519"],
+    )
+    def test_other_kinds_are_refused(self, make, version, tmp_path):
+        private, public = write_pair(make(), tmp_path)
+        with pytest.raises(KeyFileError, match="must hold a private EC key"):
+            signing.sign(version, private, overwrite=True)
+        with pytest.raises(KeyFileError, match="must hold a public EC key"):
+            signing.verify_signature(version, public)
+
+
 class TestKeyPair:
     def test_the_private_one_is_its_owners(self, keys):
         assert stat.S_IMODE(keys[0].stat().st_mode) == 0o600
+
+    @pytest.mark.parametrize("public", ["same.pem", "folder/file/signing.pub"])
+    def test_of_which_one_cannot_be_written_leaves_none(self, public, tmp_path):
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "file").touch()
+        with pytest.raises(StorageError):
+            signing.write_key_pair(tmp_path / "same.pem", tmp_path / public)
+        assert os.listdir(tmp_path) == ["folder"]
 
     def test_replaces_none(self, keys):
         before = keys[0].read_bytes()

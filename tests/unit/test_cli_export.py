@@ -87,6 +87,26 @@ class TestExport:
         assert not (tmp_path / "new.key").exists()
         assert not list(tmp_path.glob("m/*"))
 
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (["--version", "7"], "7 already exists"),
+            (["--sealing-key", "{tmp}/no.key"], "must hold a sealing key"),
+            (["--sealing-key", "{tmp}/open.key"], "readable by its owner alone"),
+        ],
+    )
+    def test_some_mistakes_are_told_before_the_detector_is_fitted(
+        self, folder, tmp_path, capsys, monkeypatch, change, message
+    ):
+        monkeypatch.setattr("honeykeras.evaluation.fit_detector", lambda *_, **__: pytest.fail("it was fitted"))
+        (tmp_path / "m" / "7" / "variables").mkdir(parents=True)
+        (tmp_path / "no.key").touch(0o600)
+        (tmp_path / "open.key").write_bytes(bytes(32))
+        (tmp_path / "open.key").chmod(0o644)
+        change = [word.format(tmp=tmp_path) for word in change]
+        assert message in fails(capsys, guarded(folder, tmp_path / "m", *change))
+        assert os.listdir(tmp_path / "m") == ["7"]
+
     def test_both_keys_or_none(self, folder, tmp_path, capsys):
         arguments = ["export", "--model", folder / "trained" / "model.keras", "--output", tmp_path / "m"]
         assert "go together" in fails(capsys, [*arguments, "--key", folder / "k.key"])

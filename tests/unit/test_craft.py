@@ -236,9 +236,10 @@ class TestContinued:
     def test_scratch_of_a_killed_process_is_removed(self, begun, run, finished, tmp_path):
         if begun:
             finished()
-        scratch = tmp_path / "folder" / ".staged.killed"
-        scratch.mkdir(parents=True)
-        (scratch / "craft.json").write_text("{half")
+        scratch = tmp_path / "folder" / ".staged.craft.json.killed"
+        (scratch / "new").mkdir(parents=True)
+        (scratch / "new" / "craft.json").write_text("{half")
+        (scratch / "lock").touch()
         assert len(run()) == SIZE
         assert not scratch.exists()
 

@@ -12,6 +12,8 @@ import honeykeras as hk
 from honeykeras.errors import InvalidArgumentError, SecretSerializationError
 
 MASTER = bytes(range(32))
+# Python refuses to write so long a number, and so does a message that is careless.
+HUGE = pytest.param(10**5000, id="huge")
 
 
 def make(master=MASTER, input_shape=(4, 4, 1), num_classes=10, **kwargs):
@@ -71,6 +73,23 @@ class TestDerivations:
         assert other.key_id != make().key_id
         assert other.derive("features") != make().derive("features")
         assert other != make()
+
+    @pytest.mark.parametrize("length", [0, -1, 8161, 100_000, HUGE, 8.0, "8", None, True])
+    def test_length_is_what_hkdf_can_give(self, length):
+        assert len(make().derive("labels", 8160)) == 8160
+        with pytest.raises(InvalidArgumentError, match="`length` must be a whole number from 1 to 8160"):
+            make().derive("labels", length)
+
+    @pytest.mark.parametrize("purpose", [b"labels", 3, None, "\ud800"])
+    @pytest.mark.parametrize("derive", ["derive", "draw_seed"])
+    def test_purpose_is_text(self, derive, purpose):
+        with pytest.raises(InvalidArgumentError, match="`purpose` must be text"):
+            getattr(make(), derive)(purpose)
+
+    @pytest.mark.parametrize("index", [-1, 1.0, "0", None, HUGE])
+    def test_index_of_a_decoy_is_a_number(self, index):
+        with pytest.raises(InvalidArgumentError, match="`index` must be a whole number"):
+            make().decoy(index)
 
     def test_purposes_are_independent(self):
         key = make()
@@ -203,9 +222,16 @@ class TestGenerate:
             ({"input_shape": 28}, "Received: input_shape=28"),
             ({"input_shape": (None, 28)}, "`input_shape`"),
             ({"input_shape": (2.5,)}, "`input_shape`"),
-            ({"num_classes": 1}, "`num_classes` must be a whole number of at least 2. Received: num_classes=1."),
+            ({"num_classes": 1}, "`num_classes` must be a whole number from 2 to 1048576. Received: num_classes=1."),
             ({"input_shape": (10**5, 10**5)}, "must have at most 16777216 features"),
+            ({"input_shape": (1,) * 17}, "along at most 16 axes"),
+            ({"input_shape": (10**5000,)}, "must have at most 16777216 features"),
             ({"num_classes": 2.0}, "`num_classes` must be a whole number"),
+            ({"num_classes": 10**5000}, "`num_classes` must be a whole number"),
+            ({"num_classes": True}, "`num_classes` must be a whole number"),
+            ({"pattern": "blocks"}, "`pattern` must be a family of `honeykeras.patterns`, such as Blocks(2) or Scatt"),
+            ({"pattern": hk.patterns.Blocks}, "`pattern` must be a family"),
+            ({"pattern": 2}, "Received: pattern=2."),
             ({"input_range": (1, 0)}, "`input_range` must be two finite numbers (low, high) with low < high"),
             ({"input_range": (0, float("inf"))}, "`input_range`"),
             ({"input_range": 1}, "`input_range`"),
@@ -234,7 +260,17 @@ class TestGenerate:
             hk.WatermarkKey.generate(**{"input_shape": (4,), "num_classes": 2, **arguments})
         assert message in str(raised.value)
 
-    @pytest.mark.parametrize("size", [0, -0.1, 1.1, float("nan"), "a", True, None])
+    @pytest.mark.parametrize("master", [None, "0" * 32, bytearray(32), bytes(31), bytes(33)])
+    def test_bad_master(self, master):
+        with pytest.raises(InvalidArgumentError, match="`master` must be 32 bytes"):
+            make(master)
+
+    @pytest.mark.parametrize("size", [0, -1, 1.0, "2", None, HUGE])
+    def test_bad_block_size(self, size):
+        with pytest.raises(InvalidArgumentError, match="`block_size` must be a whole number"):
+            hk.patterns.Blocks(size)
+
+    @pytest.mark.parametrize("size", [0, -0.1, 1.1, float("nan"), "a", True, None, HUGE])
     def test_bad_size(self, size):
         with pytest.raises(InvalidArgumentError, match=r"`watermark_size` must be a number in \(0, 1\]"):
             hk.patterns.Scattered(size)
