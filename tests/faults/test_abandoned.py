@@ -4,7 +4,6 @@ The processes here import no TensorFlow, so that they start at once.
 """
 
 import errno
-import fcntl
 import os
 import signal
 import stat
@@ -18,6 +17,8 @@ import pytest
 from honeykeras import _scratch
 from honeykeras._files import staged, write_atomic
 from honeykeras.errors import StorageError
+
+fcntl = pytest.importorskip("fcntl")
 
 # Makes a run as `quickstart` does, with a key in it, says so, and waits to be told to go on.
 RUN = """
@@ -190,8 +191,9 @@ class TestSweep:
 
     def test_leaves_what_is_no_scratch_folder(self, tmp_path):
         for name in (".staged.mine", "staged.y.z"):
-            (tmp_path / name).mkdir()
-            (tmp_path / name / "thesis.tex").touch()
+            (tmp_path / name / "new").mkdir(parents=True)
+            (tmp_path / name / "new" / "thesis.tex").touch()
+            (tmp_path / name / "notes").touch()
             (tmp_path / name / "lock").touch()
         (tmp_path / ".staged.file.x").touch()
         (tmp_path / "elsewhere").mkdir()

@@ -1,6 +1,5 @@
 """Versions that are published at the same time do not get in each other's way."""
 
-import fcntl
 import os
 import threading
 
@@ -9,6 +8,8 @@ import pytest
 from honeykeras.errors import InvalidArgumentError, StorageError
 from honeykeras.export import publish as publishing
 from honeykeras.export.publish import check_version, new_version
+
+fcntl = pytest.importorskip("fcntl")
 
 EXPORTS = 8
 
