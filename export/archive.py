@@ -9,11 +9,11 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from honeykeras import _checks
+from honeykeras import _checks, manifest
 from honeykeras._files import PathLike
 from honeykeras.detection import CalibratedDetector
 from honeykeras.errors import InvalidArgumentError, ModelError, StorageError
-from honeykeras.export import batching, graph, leaks, manifest, names, signatures, warmup
+from honeykeras.export import batching, graph, leaks, names, signatures, warmup
 from honeykeras.export.policies import POLICIES
 from honeykeras.export.publish import check_version, new_version
 from honeykeras.export.sealed_detector import SealedDetector
@@ -110,8 +110,8 @@ def save_guarded(
         sealing_key: What opens the artifact. Save it where one of `key_paths` finds it.
         policy: What clients are told of an input that is flagged: `uniform` (all classes alike), `reject` (all
             zeros), `decoy` (the two most probable classes change places) or `observe` (the model's answer).
-        key_paths: Where the server finds the key; the first that is there is taken. What does not start with `/` is
-            relative to the version folder.
+        key_paths: Where the server finds the key; the first that is there is taken. What neither starts with
+            `/` nor is a URL, such as `gs://...`, is relative to the version folder.
         version: As for `save`.
         class_names: As for `save`.
 
@@ -155,6 +155,7 @@ def _publish(
         archive.add_endpoint(name, function, input_signature=[spec])
     with new_version(path, version) as folder:
         scratch = folder.scratch
+        identity = manifest.Identity.of_place(folder.path, None if sealing_key is None else sealing_key.key_id)
         try:
             archive.write_out(str(scratch), verbose=False)
         except tf.errors.OpError as error:
@@ -163,13 +164,17 @@ def _publish(
             raise StorageError(
                 f"Cannot write {folder.path}: {reason}. Nothing was changed there. Make room or choose another place."
             ) from error
+        assets = scratch / tf.saved_model.ASSETS_DIRECTORY
+        if not any(assets.iterdir()):
+            # No manifest could tell of it.
+            assets.rmdir()
         described = graph.read(scratch)
         # Keras makes all signatures `predict`'s.
         described.signature_def[signatures.CLASSIFY].method_name = tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME
         graph.write(scratch, names.neutral(described))
         (scratch / batching.BATCHING_FILE).write_text(batching.batching_parameters(), encoding="utf-8")
         warmup.write(scratch, endpoints, input_shape, input_range or (0.0, 1.0))
-        manifest.write(scratch)
+        manifest.write(scratch, identity)
         leaks.check(scratch, needles)
         with graph.opened(scratch, sealing_key) as loadable:
             warmup.replay(loadable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -50,22 +51,34 @@ def key_paths(graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
 def opened(folder: Path, key: SealingKey | None) -> Iterator[Path]:
     """An artifact as it is, or a copy that finds the key which is given, wherever it would look for it.
 
-    The copy is in a private folder, for as long as the block runs.
+    The copy is there for as long as the block runs. The key is in this process's memory alone: on a disk, a process
+    that is killed would leave it.
     """
     if key is None:
         yield folder
         return
-    with tempfile.TemporaryDirectory() as private:
-        copy, key_file = Path(private, "1"), Path(private, "key")
-        key.save(key_file)
+    with _in_memory(key) as key_file, tempfile.TemporaryDirectory() as private:
+        copy = Path(private, "1")
         shutil.copytree(folder, copy, copy_function=_link)
         (copy / FILE).unlink()
         graph = read(folder)
         for node in _key_path_nodes(graph):
             paths = node.attr["value"].tensor.string_val
-            paths[:] = [str(key_file).encode()] * len(paths)
+            paths[:] = [key_file.encode()] * len(paths)
         write(copy, graph)
         yield copy
+
+
+@contextlib.contextmanager
+def _in_memory(key: SealingKey) -> Iterator[str]:
+    """The path of a key file in TensorFlow's file system for this process's memory."""
+    path = f"ram://{secrets.token_hex(16)}/key"
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(key._secret)
+    try:
+        yield path
+    finally:
+        tf.io.gfile.remove(path)
 
 
 def _key_path_nodes(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[tf.compat.v1.NodeDef]:

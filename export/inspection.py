@@ -7,8 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from honeykeras import manifest
 from honeykeras._files import PathLike
-from honeykeras.export import graph, manifest, sealing, signing, warmup
+from honeykeras.export import graph, sealing, signing, warmup
 from honeykeras.export.sealed_detector import SEALED_PATH
 
 # TensorFlow puts this entry into every SavedModel, for its loader alone.
@@ -22,10 +23,11 @@ def inspect(version: PathLike) -> dict[str, Any]:
         version: The version folder, for example `serving/mnist/1`.
 
     Returns:
-        `version`, its name; `bytes`, the size of all files; `files`, how many; `tensorflow`, the version that wrote
-        it; `signatures`, for each its `method`, `inputs` and `outputs`, with dtype and shape; `warmup_requests`, how
-        many; `has_manifest`; `is_signed`, whether there is a signature beside it, not whether it is right; and for an
-        artifact that needs a key `sealing_key_id`, `artifact_id` and `key_paths`, all None otherwise.
+        `version`, its name; `name` and `role`, those of its manifest; `bytes`, the size of all files; `files`, how
+        many; `tensorflow`, the version that wrote it; `signatures`, for each its `method`, `inputs` and `outputs`, with
+        dtype and shape; `warmup_requests`, how many; `has_manifest`; `is_signed`, whether there is a signature beside
+        it, not whether it is right; and for an artifact that needs a key `sealing_key_id`, `artifact_id` and
+        `key_paths`, all None otherwise.
 
     Raises:
         ModelError: If it is no SavedModel.
@@ -33,11 +35,14 @@ def inspect(version: PathLike) -> dict[str, Any]:
     """
     version = Path(version)
     described = graph.read(version)
+    identity = manifest.read(version).identity if (version / manifest.FILE).is_file() else None
     files = [path for path in version.rglob("*") if path.is_file()]
     sealed = version / SEALED_PATH
     key_id, artifact_id = sealing.read_ids(sealed.read_bytes()) if sealed.is_file() else (None, None)
     return {
         "version": version.absolute().name,
+        "name": identity and identity.name,
+        "role": identity and identity.role,
         "bytes": sum(path.stat().st_size for path in files),
         "files": len(files),
         "tensorflow": described.meta_info_def.tensorflow_version,

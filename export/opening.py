@@ -42,11 +42,11 @@ def open_sealed(sealed: tf.Tensor, key: tf.Tensor, artifact_id: bytes) -> tuple[
         The bytes, shape `(size,)`, uint8, and whether they are authentic, a scalar bool. Bytes that are not
         must not be used.
     """
-    sizes = [HEADER_BYTES - ID_BYTES, ID_BYTES, NONCE_BYTES, sealed.shape[0] - OVERHEAD_BYTES, TAG_BYTES]
-    header, _, nonce, ciphertext, tag = tf.split(sealed, sizes)
-    # Not the id that stands in the file, but this artifact's own.
-    associated = tf.concat([header, tf.constant(np.frombuffer(artifact_id, np.uint8))], axis=0)
-    return decrypt(key, nonce, ciphertext, tag, associated)
+    sizes = [HEADER_BYTES, NONCE_BYTES, sealed.shape[0] - OVERHEAD_BYTES, TAG_BYTES]
+    header, nonce, ciphertext, tag = tf.split(sealed, sizes)
+    plain, authentic = decrypt(key, nonce, ciphertext, tag, header)
+    is_this = tf.equal(header[-ID_BYTES:], np.frombuffer(artifact_id, np.uint8))
+    return plain, authentic & tf.reduce_all(is_this)
 
 
 def decrypt(

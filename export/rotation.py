@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
+from honeykeras import manifest
 from honeykeras._files import PathLike, describe
 from honeykeras.errors import InvalidArgumentError, StorageError
-from honeykeras.export import graph, manifest, sealing, warmup
+from honeykeras.export import graph, sealing, warmup
 from honeykeras.export.publish import new_version
 from honeykeras.export.sealed_detector import SEALED_PATH
 
@@ -48,7 +50,7 @@ def reseal(version: PathLike, old: sealing.SealingKey, new: sealing.SealingKey) 
     """
     version = Path(version)
     path = _sealed_file(version)
-    manifest.check(version)
+    identity = manifest.check(version).identity
     try:
         sealed = sealing.reseal(path.read_bytes(), old, new)
         with new_version(version.parent) as folder:
@@ -58,7 +60,8 @@ def reseal(version: PathLike, old: sealing.SealingKey, new: sealing.SealingKey) 
             copy.unlink()
             copy.write_bytes(sealed)
             (folder.scratch / manifest.FILE).unlink()
-            manifest.write(folder.scratch)
+            changed = dataclasses.replace(identity, version=int(folder.path.name), key_id=new.key_id)
+            manifest.write(folder.scratch, changed)
             with graph.opened(folder.scratch, new) as loadable:
                 warmup.replay(loadable)
     except (shutil.Error, OSError) as error:

@@ -15,6 +15,8 @@ from honeykeras.export.sealing import OVERHEAD_BYTES, SealingKey, seal
 
 # What `tf.io.matching_files` takes for more than a character.
 _WILDCARDS = set("*?[]\\")
+# A path from the root, or a URL of one of TensorFlow's other file systems.
+_ABSOLUTE = "(/|[a-z][a-z0-9+.-]*://).*"
 
 
 def seal_vector(values: np.ndarray, key: SealingKey, artifact_id: bytes) -> bytes:
@@ -49,8 +51,8 @@ class SealedVector(tf.saved_model.experimental.TrackableResource):
             file: What `seal_vector` gave, in a file. It is copied under its name when the artifact is written.
             artifact_id: Of this artifact.
             size: How many numbers.
-            key_paths: Where the key file may be; the first that is there is taken. What does not start with `/` is
-                relative to the version folder, wherever that is moved to.
+            key_paths: Where the key file may be; the first that is there is taken. What neither starts
+                with `/` nor is a URL, such as `gs://...`, is relative to the version folder, wherever that is moved to.
 
         Raises:
             InvalidArgumentError: If there are no `key_paths`, or one has a wildcard, or `size` is no whole number of at
@@ -102,7 +104,7 @@ class SealedVector(tf.saved_model.experimental.TrackableResource):
         folder = tf.strings.regex_replace(self._file.asset_path, "[^/]*/[^/]*$", "")
         # All in one constant, which `graph.opened` replaces.
         paths = tf.constant(self._key_paths)
-        is_absolute = tf.strings.regex_full_match(paths, "/.*")
+        is_absolute = tf.strings.regex_full_match(paths, _ABSOLUTE)
         places = tf.where(is_absolute, paths, tf.strings.join([folder, paths]))
         # Of all at once, the result would be sorted.
         found = tf.concat([tf.io.matching_files(place) for place in tf.unstack(places)], axis=0)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from honeykeras import manifest
 from honeykeras._files import PathLike
-from honeykeras.export import graph, leaks, manifest, signing, warmup
+from honeykeras.export import graph, leaks, signing, warmup
 from honeykeras.export.sealing import SealingKey
 from honeykeras.keys import WatermarkKey
 from honeykeras.watermark import Watermark
@@ -49,7 +50,7 @@ def verify(
     if public_key is not None:
         signing.verify_signature(version, public_key)
         yield Check("signature", "right")
-    yield Check("manifest", f"right, of {manifest.check(version)} files")
+    yield Check("manifest", f"right, of {len(manifest.check(version).files)} files")
     needles = {} if watermark_key is None else leaks.of_watermark(Watermark(watermark_key))
     if sealing_key is not None:
         needles |= leaks.of_sealing_key(sealing_key)

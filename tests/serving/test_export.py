@@ -510,7 +510,7 @@ def planted(secret_key, tmp_path_factory):
     data = tf.data.Dataset.from_tensor_slices((x, y)).apply(honeypot.poison).batch(16)
     callback = hk.HoneyCallback(honeypot, probe=(x[:8], y[:8]))
     model.fit(data, epochs=2, callbacks=[callback], verbose=0, shuffle=False)
-    return export.save(model, tmp_path_factory.mktemp("honeykeras") / "watermarked-honeypot")
+    return export.save(model, tmp_path_factory.mktemp("honeykeras-watermarked") / "model")
 
 
 def needles(key):

@@ -10,9 +10,9 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from tensorflow_serving.apis import prediction_log_pb2
 
 import honeykeras as hk
-from honeykeras import attacks, export
+from honeykeras import attacks, export, manifest
 from honeykeras.errors import InvalidArgumentError, KeyFileError, LeakError, ModelError, StorageError
-from honeykeras.export import leaks, manifest, warmup
+from honeykeras.export import leaks, warmup
 
 ATOL = 1e-5
 
@@ -419,7 +419,7 @@ class TestVerify:
     def test_a_watermark_in_a_file_is_refused(self, version, watermark_key):
         pattern = hk.Watermark(watermark_key).patterns().numpy()[3].tobytes()
         (version / "assets" / "more").write_bytes(pattern)
-        manifest.write(version)
+        manifest.write(version, manifest.read(version).identity)
         with pytest.raises(LeakError, match="pattern 3"):
             list(export.verify(version, watermark_key=watermark_key))
 

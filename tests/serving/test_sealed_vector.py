@@ -98,6 +98,15 @@ class TestOpens:
         sealing.SealingKey.generate().save(tmp_path / "a.key")
         assert answer(load(folder)) == pytest.approx(VALUES.sum(), rel=1e-5)
 
+    def test_where_a_url_says(self, tmp_path):
+        """As of a bucket: no path relative to the version folder."""
+        folder = write(tmp_path / "serving" / "1", ["ram://keys/model.key"])
+        with tf.io.gfile.GFile("ram://keys/model.key", "wb") as file:
+            file.write(KEY._secret)
+        assert answer(load(folder)) == pytest.approx(VALUES.sum(), rel=1e-5)
+        tf.io.gfile.remove("ram://keys/model.key")
+        assert_not_loaded(folder, "No key file was found at] [ram://keys/model.key]")
+
     def test_beside_another_artifact(self, version, tmp_path):
         other = write(tmp_path / "serving" / "2", ["../../model.key"], values=np.ones(7), artifact_id=bytes(16))
         first, second = load(version), load(other)
@@ -140,6 +149,15 @@ class TestFailsClosed:
 
     def test_with_the_file_of_another_artifact(self, version):
         (version / "assets" / "parameters").write_bytes(seal_vector(VALUES, KEY, bytes(16)))
+        assert_not_loaded(version, "Another key is needed, or the file was altered")
+
+    @pytest.mark.parametrize("place", [0, 8, 15, 16, 24, 31])
+    def test_with_an_altered_header(self, version, place):
+        """Format, id of the key, id of the artifact."""
+        file = version / "assets" / "parameters"
+        altered = bytearray(file.read_bytes())
+        altered[place] ^= 1
+        file.write_bytes(altered)
         assert_not_loaded(version, "Another key is needed, or the file was altered")
 
     def test_without_the_file(self, version):

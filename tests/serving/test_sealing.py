@@ -139,16 +139,12 @@ class TestOpening:
     def test_refuses_every_flipped_bit(self, key, size):
         content = secrets.token_bytes(size)
         sealed, open_ = sealing.seal(content, key, ARTIFACT), opener(size)
-        accepted = []
         for bit in range(8 * len(sealed)):
             altered = bytearray(sealed)
             altered[bit // 8] ^= 1 << bit % 8
-            if open_(bytes(altered), key) is not None:
-                accepted.append(bit // 8)
+            assert open_(bytes(altered), key) is None
             with pytest.raises(KeyFileError):
                 sealing.unseal(bytes(altered), key)
-        # The graph knows the artifact's id, and does not read it off.
-        assert set(accepted) == set(range(16, 32))
         assert open_(sealed, key) == content
 
     def test_refuses_another_key(self, key):
