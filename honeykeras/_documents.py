@@ -66,14 +66,23 @@ def read_json(
     """
     try:
         document = _parse(read_regular(path, max_bytes))
-        _check_values(document)
-        _check_schema(document, schema)
+        check(document, schema)
     except OSError as failure:
         raise StorageError(f"Cannot read {path}: {describe(failure)}.") from failure
     except ValueError as failure:
         advice = f" {hint}" if hint else ""
         raise error(f"{path} must be {what}. Received: {first_line(failure)}.{advice}") from None
     return document
+
+
+def check(document: Any, schema: Mapping[str, Any]) -> None:
+    """Checks a document in memory as `read_json` does one in a file.
+
+    Raises:
+        ValueError: If it is not as the schema says, too deep, or has text that cannot be encoded.
+    """
+    _check_values(document)
+    _check_schema(document, schema)
 
 
 def write_json(path: PathLike, document: Any, *, overwrite: bool = False) -> None:
