@@ -1,12 +1,15 @@
 """Whatever is damaged in a file from outside: one error, in one line that can be printed, or it did no harm."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from honeykeras import report
 from honeykeras._files import sha256
 from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.attacks.shards import Shards, Store
@@ -67,3 +70,59 @@ def test_craft_json(crafted, damaged, data):
         opens(Store(crafted.folder, crafted.settings).begin)
     finally:
         path.write_bytes(intact)
+
+
+@pytest.fixture(scope="module")
+def reported():
+    """A report that holds all that can be asked for, in few words."""
+    path = Path(__file__).parents[2] / "examples" / "paper" / "record" / "mnist-balanced-0.json"
+    document = report.read(path)
+    document["sweep"] = document["sweep"][:2]
+    for shown in document["examples"].values():
+        del shown[1:]
+
+    def shorten(value):
+        if isinstance(value, dict):
+            for name, entry in value.items():
+                if name in ("false_positive_rates", "true_positive_rates") and "roc" not in value:
+                    value[name] = _every_tenth(entry)
+                else:
+                    shorten(entry)
+
+    shorten(document)
+    report.files.check_report(document)
+    return document
+
+
+def _every_tenth(curve):
+    return {name: points[::10] for name, points in curve.items()} if isinstance(curve, dict) else curve[::10]
+
+
+def shown(document):
+    """What people are shown of a report, but for its plots and events."""
+    card, page = report.model_card(document), report.render(document)
+    json.dumps(report.model_card_json(document), allow_nan=False)
+    for text in (card, page):
+        assert "<script" not in text
+        text.encode()
+    # Tables stay tables.
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in card.splitlines() if row.startswith("|")} == {5}
+
+
+@many
+@given(st.data())
+def test_report(reported, damaged, tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "report.json"
+    path.write_bytes(data.draw(damaged(reported)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("honeykeras.report.page.figures", lambda document: {})
+        opens(lambda: shown(report.read(path)))
+
+
+@pytest.mark.slow
+@settings(many, max_examples=3000)
+@given(st.data())
+def test_report_with_its_plots(reported, damaged, tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "report.json"
+    path.write_bytes(data.draw(damaged(reported)))
+    opens(lambda: shown(report.read(path)))
