@@ -2,7 +2,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-REPORT = ["jinja2>=3.1", "jsonschema>=4.20", "matplotlib>=3.8"]
+REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 # Protocol buffers of TensorFlow Serving, which exporting needs.
 SERVING = ["tensorflow-serving-api>=2.19"]
 # model-signing imports pyOpenSSL without declaring it.
@@ -37,6 +37,7 @@ setup(
         "cleverhans>=4.0",
         "cryptography>=42",
         "importlib_resources",  # tensorflow-datasets imports it without declaring it
+        "jsonschema>=4.20",
         "keras>=3.12",
         "numpy>=1.26",
         "scikit-learn>=1.5",

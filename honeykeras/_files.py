@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterator
@@ -20,6 +21,15 @@ _MAX_FILE_BYTES = 2**24
 def describe(error: OSError) -> str:
     """The reason of an `OSError`, without its path or number."""
     return error.strerror or str(error)
+
+
+def sha256(path: PathLike) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def check_absent(path: PathLike, overwrite: bool = False, holds: Collection[str] | None = None) -> None:

@@ -13,11 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks
+from honeykeras import _checks, _documents, _files
 from honeykeras._files import PathLike
+from honeykeras._messages import first_line
 from honeykeras.attacks.base import Attack
 from honeykeras.attacks.examples import AdversarialExamples
-from honeykeras.attacks.shards import FORMATS, Shards, Store
+from honeykeras.attacks.shards import FORMATS, SETTINGS_SCHEMA, Shards, Store
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.outputs import Logits
 
@@ -41,9 +42,9 @@ def craft(
     """Makes adversarial examples of a data set, in files.
 
     The data set is read as a stream, and what becomes of it is written shard by shard. Work that was cut off is
-    continued by the same call: shards that are there are compared with the data set, and not made again. A folder
-    that is finished is returned at once, once its first shard has been compared. One process at a time may fill a
-    folder.
+    continued by the same call: shards that are there are compared with their hashes and with the data set, and not made
+    again. A folder that is finished is returned at once, once its files have been compared with their hashes, and the
+    first with the data set. One process at a time may fill a folder.
 
     Inside the scope of a `tf.distribute` strategy, each batch is divided among the replicas. Neither that, nor
     `batch_size`, `shard_size` or an interruption changes the results, but for the rounding of floating point.
@@ -110,22 +111,29 @@ def craft(
         "model": _fingerprint(model),
     }
     store = Store(Path(folder), _plain(settings))
-    store.begin()
+    hashes = store.begin()
     finished = store.finished()
     if finished and total in (len(finished), tf.data.UNKNOWN_CARDINALITY):
-        _check_same(store.path(0), store.read(0, len(first[0])), *first)
+        path = store.path(0)
+        _check_same(path, store.read(0, len(first[0]), hashes[path.name]), *first)
         return finished
 
     def shard(number: int, x: np.ndarray, y: np.ndarray | None) -> AdversarialExamples:
         path = store.path(number)
         if path.exists():
-            examples = store.read(number, len(x))
+            examples = store.read(number, len(x), hashes.get(path.name))
             _check_same(path, examples, x, y)
-            return examples
-        examples = attack.generate(model, x, y, mask=mask, first=number * shard_size, batch_size=batch_size)
-        if levels is not None:
-            examples = examples.quantize(model, levels)
-        store.write(number, examples)
+        else:
+            # Struck out first: a process that is killed must not leave a new file beside the hash of an old one.
+            if hashes.pop(path.name, None):
+                store.record(hashes)
+            examples = attack.generate(model, x, y, mask=mask, first=number * shard_size, batch_size=batch_size)
+            if levels is not None:
+                examples = examples.quantize(model, levels)
+            store.write(number, examples)
+        if path.name not in hashes:
+            hashes[path.name] = _files.sha256(path)
+            store.record(hashes)
         return examples
 
     chunks = itertools.chain([first], chunks)
@@ -139,7 +147,7 @@ def craft(
         examples += len(x)
     if progress:
         progress.update(examples, finalize=True)
-    return store.finish(examples, successes)
+    return store.finish(examples, successes, hashes)
 
 
 def _look(dataset: tf.data.Dataset, model: keras.Model, attack: Attack) -> tuple[tf.data.Dataset, bool, bool]:
@@ -207,9 +215,13 @@ def _fingerprint(model: keras.Model) -> str:
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings as they come back from a JSON file."""
     try:
-        return json.loads(json.dumps(settings))
-    except TypeError as error:
-        raise InvalidArgumentError(f"`attack.get_config()` must give plain data. Received: {error}.") from None
+        plain = json.loads(json.dumps(settings, allow_nan=False))
+        _documents.check(plain, SETTINGS_SCHEMA)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgumentError(
+            f"`attack.get_config()` must give plain data. Received: {first_line(error)}."
+        ) from None
+    return plain
 
 
 def _check_same(path: Path, shard: AdversarialExamples, x: np.ndarray, y: np.ndarray | None) -> None:

@@ -1,7 +1,7 @@
 """Adversarial examples in a folder, as `craft` writes them.
 
     folder/
-    ├── craft.json         how the examples are made and, once all are there, how many there are
+    ├── craft.json         how the examples are made, the SHA-256 of each shard and, once all are there, how many
     ├── shard-00000.npz    the first of them; or .tfrecord
     └── ...
 
@@ -11,22 +11,25 @@ Each file appears whole or not at all, `craft.json` first, so that work that was
 from __future__ import annotations
 
 import dataclasses
-import json
+import os
 import re
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks, _files, _scratch
+from honeykeras import _arrays, _checks, _documents, _files, _scratch
+from honeykeras._messages import first_line, shortened
 from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.errors import InvalidArgumentError, StorageError
 
 _SETTINGS = "craft.json"
 _VERSION = 1
+# Room for an input range for each feature.
+_MAX_BYTES = 2**26
 
 # What a shard holds: arrays of AdversarialExamples. The first two have the shape of the inputs.
 _FIELDS: dict[str, type] = {
@@ -40,6 +43,47 @@ _FIELDS: dict[str, type] = {
 
 # Of NumPy arrays by name.
 _Arrays = dict[str, Any]
+
+_SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$", "maxLength": 64}
+_COUNT = {"type": "integer", "minimum": 1}
+# What a user's own attack states of itself is up to it, but for what is used here.
+SETTINGS_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["attack", "config", "levels", "mask", "labels", "file_format", "shard_size", "input_shape", "model"],
+    "properties": {
+        "attack": {"type": "string"},
+        "config": {
+            "type": "object",
+            "required": ["targeted", "input_range"],
+            "properties": {"targeted": {"type": "boolean"}, "input_range": {"type": "array"}},
+        },
+        "levels": {"type": ["integer", "null"], "minimum": 2},
+        "mask": _SHA256,
+        "labels": {"enum": ["given", "predicted"]},
+        "file_format": {"enum": ["npz", "tfrecord"]},
+        "shard_size": _COUNT,
+        "input_shape": {"type": "array", "minItems": 1, "items": _COUNT},
+        "model": _SHA256,
+    },
+}
+_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["version", "settings", "shards"],
+    "properties": {
+        "version": {"const": _VERSION},
+        "settings": SETTINGS_SCHEMA,
+        "shards": {
+            "type": "object",
+            "propertyNames": {"pattern": r"^shard-\d{5,19}\.(npz|tfrecord)$"},
+            "additionalProperties": _SHA256,
+        },
+        "examples": _COUNT,
+        "successes": {"type": "integer", "minimum": 0},
+    },
+    "dependentRequired": {"examples": ["successes"], "successes": ["examples"]},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,21 +103,23 @@ class Shards:
     Attributes:
         folder: Where it is.
         settings: How the examples were made, as `craft.json` states it.
+        hashes: The SHA-256 of each file of examples, by its name, likewise.
         examples: How many examples there are.
         successes: How many of them fool the model.
     """
 
     folder: Path
     settings: dict[str, Any] = dataclasses.field(repr=False)
+    hashes: dict[str, str] = dataclasses.field(repr=False)
     examples: int
     successes: int
 
     @classmethod
     def open(cls, folder: _files.PathLike) -> Shards:
-        """Opens a folder that `craft` has filled.
+        """Opens a folder that `craft` has filled, and compares its files with their hashes.
 
         Raises:
-            StorageError: If it is no such folder, or not all of it is there.
+            StorageError: If it is no such folder, not all of it is there, or a file is not what `craft` wrote.
         """
         folder = Path(folder)
         document = _read_document(folder)
@@ -97,7 +143,7 @@ class Shards:
         """All examples, in memory.
 
         Raises:
-            StorageError: If a shard cannot be read.
+            StorageError: If a shard cannot be read, or is not what `craft` wrote.
         """
         parts = list(self._read())
         arrays: _Arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS}
@@ -115,13 +161,17 @@ class Shards:
             name: tf.TensorSpec([None, *(shape if name in ("x", "x_adv") else [])], dtype)
             for name, dtype in _FIELDS.items()
         }
-        parts = tf.data.Dataset.from_generator(lambda: map(_arrays, self._read()), output_signature=signature)
+        parts = tf.data.Dataset.from_generator(lambda: map(_by_name, self._read()), output_signature=signature)
         return parts.unbatch().apply(tf.data.experimental.assert_cardinality(self.examples))
 
     def _read(self) -> Iterator[AdversarialExamples]:
         store, size = Store(self.folder, self.settings), self.settings["shard_size"]
         for number, start in enumerate(range(0, self.examples, size)):
-            yield store.read(number, min(size, self.examples - start))
+            expected = min(size, self.examples - start)
+            examples = store.read(number, expected, self.hashes.get(store.path(number).name))
+            if len(examples) != expected:
+                raise _damaged(store.path(number), f"it holds {len(examples)} examples instead of {expected}")
+            yield examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,10 +187,13 @@ class Store:
     folder: Path
     settings: dict[str, Any]
 
-    def begin(self) -> None:
+    def begin(self) -> dict[str, str]:
         """Writes the settings, or sees to it that those that are there are the same.
 
         What a process that was killed has left of a file is removed.
+
+        Returns:
+            The hashes of the shards that were finished, by the names of their files.
 
         Raises:
             InvalidArgumentError: If the folder was begun with other settings.
@@ -152,9 +205,15 @@ class Store:
             _check_same(self.folder, document["settings"], self.settings)
         else:
             _files.check_absent(self.folder, overwrite=True, holds=[path.name for path in scratch])
-            self._write_document({"settings": self.settings})
+            self.record({})
+        return {} if document is None else document["shards"]
 
-    def finish(self, examples: int, successes: int) -> Shards:
+    def record(self, hashes: Mapping[str, str], **finished: int) -> None:
+        """Writes down the hashes of the shards that are there."""
+        document = {"version": _VERSION, "settings": self.settings, "shards": hashes, **finished}
+        _documents.write_json(self.folder / _SETTINGS, document, overwrite=True)
+
+    def finish(self, examples: int, successes: int, hashes: dict[str, str]) -> Shards:
         """Writes down that all examples are there."""
         shards = sum(1 for _ in self.folder.glob("shard-*"))
         if shards > self._count(examples):
@@ -162,17 +221,29 @@ class Store:
                 f"The data set must be the one that {self.folder} was begun with. Received: one that ends after "
                 f"{examples} examples, too few for the {shards} shards there."
             )
-        self._write_document({"settings": self.settings, "examples": examples, "successes": successes})
-        return Shards(self.folder, self.settings, examples, successes)
+        names = [self.path(number).name for number in range(self._count(examples))]
+        hashes = {name: hashes[name] for name in names}
+        self.record(hashes, examples=examples, successes=successes)
+        return Shards(self.folder, self.settings, hashes, examples, successes)
 
     def finished(self) -> Shards | None:
-        """The shards, if all are there."""
+        """The shards, if all are there, each as it was finished.
+
+        Raises:
+            StorageError: If one is not what was finished.
+        """
         document = _read_document(self.folder)
         if document is None or "examples" not in document:
             return None
-        if not all(self.path(number).exists() for number in range(self._count(document["examples"]))):
+        shards = Shards(self.folder, self.settings, document["shards"], document["examples"], document["successes"])
+        paths = [self.path(number) for number in range(len(shards.hashes))]
+        if len(paths) != self._count(len(shards)) or not all(
+            path.name in shards.hashes and path.exists() for path in paths
+        ):
             return None
-        return Shards(self.folder, self.settings, document["examples"], document["successes"])
+        for path in paths:
+            _check_hash(path, shards.hashes[path.name])
+        return shards
 
     def path(self, number: int) -> Path:
         """The file of a shard."""
@@ -181,30 +252,31 @@ class Store:
     def write(self, number: int, examples: AdversarialExamples) -> None:
         """Writes a shard."""
         with _files.staged(self.path(number)) as scratch:
-            FORMATS[self.settings["file_format"]].write(scratch, _arrays(examples))
+            FORMATS[self.settings["file_format"]].write(scratch, _by_name(examples))
 
-    def read(self, number: int, size: int) -> AdversarialExamples:
-        """Reads a shard that must hold `size` examples, if not more."""
+    def read(self, number: int, size: int, sha256: str | None) -> AdversarialExamples:
+        """Reads a shard that must hold `size` examples, if not more.
+
+        Args:
+            number: Which shard.
+            size: How many examples it must hold.
+            sha256: The hash of its file. None for one whose hash nobody has written down.
+        """
         path, config = self.path(number), self.settings["config"]
+        if sha256 is not None:
+            _check_hash(path, sha256)
+        bounds, shape = _checks.input_range(config["input_range"]), tuple(self.settings["input_shape"])
         try:
-            found = FORMATS[self.settings["file_format"]].read(path, self.settings["input_shape"])
-            arrays: _Arrays = {name: found[name].astype(dtype, copy=False) for name, dtype in _FIELDS.items()}
+            arrays = FORMATS[self.settings["file_format"]].read(path, shape)
+            _check_arrays(arrays, size, shape, bounds)
         except OSError as error:
             raise _damaged(path, _files.describe(error)) from error
         except Exception as error:  # What a damaged file raises depends on where the damage is.
-            raise _damaged(path, str(error)) from error
-        # TensorFlow takes a file of records that is cut off between two of them for a whole one.
-        if len(arrays["x"]) < size:
-            raise _damaged(path, f"it holds {len(arrays['x'])} examples instead of {size}")
-        bounds = _checks.input_range(config["input_range"])
+            raise _damaged(path, first_line(error)) from error
         return AdversarialExamples(**arrays, targeted=config["targeted"], input_range=bounds)
 
     def _count(self, examples: int) -> int:
         return -(-examples // self.settings["shard_size"])
-
-    def _write_document(self, document: dict[str, Any]) -> None:
-        content = json.dumps({"version": _VERSION, **document}, indent=2) + "\n"
-        _files.write_atomic(self.folder / _SETTINGS, content.encode(), overwrite=True)
 
 
 def feature_description(input_shape: tuple[int, ...]) -> dict[str, tf.io.FixedLenFeature]:
@@ -241,8 +313,7 @@ def _write_npz(path: Path, arrays: _Arrays) -> None:
 
 
 def _read_npz(path: Path, input_shape: tuple[int, ...]) -> _Arrays:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    return _arrays.read_npz(path, _FIELDS)
 
 
 def _write_tfrecord(path: Path, arrays: _Arrays) -> None:
@@ -260,9 +331,12 @@ def _read_tfrecord(path: Path, input_shape: tuple[int, ...]) -> _Arrays:
         records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
     except tf.errors.OpError as error:
         raise OSError(_reason(error)) from error
-    return {
-        name: value.numpy() for name, value in tf.io.parse_example(records, feature_description(input_shape)).items()
-    }
+    parsed = tf.io.parse_example(records, feature_description(input_shape))
+    arrays = {name: parsed[name].numpy() for name in _FIELDS}
+    success = arrays["success"].astype(np.bool_)
+    if not np.array_equal(success, arrays["success"]):
+        raise ValueError("`success` is neither 0 nor 1")
+    return arrays | {"success": success}
 
 
 def _feature(value: np.ndarray) -> tf.train.Feature:
@@ -279,23 +353,60 @@ def _reason(error: tf.errors.OpError) -> str:
     return re.sub(r"{{.*?}} | \[Op:.*", "", error.message).split("; ")[-1]
 
 
-def _arrays(examples: AdversarialExamples) -> _Arrays:
+def _by_name(examples: AdversarialExamples) -> _Arrays:
     return {name: getattr(examples, name) for name in _FIELDS}
+
+
+def _check_arrays(arrays: _Arrays, size: int, input_shape: tuple[int, ...], bounds: _checks.InputRange) -> None:
+    """Raises `ValueError` unless arrays can be a shard's."""
+    count = len(arrays["x"]) if arrays["x"].ndim else 0
+    for name, dtype in _FIELDS.items():
+        array, shape = arrays[name], (count, *(input_shape if name in ("x", "x_adv") else ()))
+        if array.dtype != dtype or array.shape != shape:
+            raise ValueError(
+                f"`{name}` is {array.dtype} of shape {array.shape} instead of {np.dtype(dtype)} of shape {shape}"
+            )
+    # TensorFlow takes a file of records that is cut off between two of them for a whole one.
+    if count < size:
+        raise ValueError(f"it holds {count} examples instead of {size}")
+    for name in ("x", "x_adv"):
+        _checks.inputs(name, arrays[name], input_shape, bounds)
+    # A label of -1 is that of an input on which the model's answer is not finite.
+    for name, least in {"y": -1, "queries": 0, "gradients": 0}.items():
+        if arrays[name].min() < least:
+            raise ValueError(f"`{name}` is less than {least}")
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    """Raises `StorageError` unless a file is what it was when its hash was written down."""
+    try:
+        received = _files.sha256(path)
+    except OSError as error:
+        raise _damaged(path, _files.describe(error)) from error
+    if received != expected:
+        raise _damaged(path, f"its SHA-256 is not the one that {_SETTINGS} states")
 
 
 def _read_document(folder: Path) -> dict[str, Any] | None:
     """What `craft.json` says; None if there is none."""
     path = folder / _SETTINGS
-    try:
-        document = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
+    if not os.path.lexists(path):
         return None
-    except OSError as error:
-        raise StorageError(f"Cannot read {path}: {_files.describe(error)}.") from error
-    except ValueError:
-        document = None
-    if not isinstance(document, dict) or document.get("version") != _VERSION or "settings" not in document:
-        raise StorageError(f"{path} must state version {_VERSION} of such a folder. Received: a damaged or newer file.")
+    document = _documents.read_json(
+        path,
+        _SCHEMA,
+        what=f"what `craft` wrote, of version {_VERSION}",
+        error=StorageError,
+        hint="Choose another folder, or put the file back as it was.",
+        max_bytes=_MAX_BYTES,
+    )
+    settings = document["settings"]
+    try:
+        _checks.input_range(settings["config"]["input_range"], tuple(settings["input_shape"]))
+        if document.get("successes", 0) > document.get("examples", 0):
+            raise ValueError("more successes than examples")
+    except ValueError as error:
+        raise StorageError(f"{path} must be what `craft` wrote. Received: {first_line(error)}") from None
     return document
 
 
@@ -319,4 +430,4 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _damaged(path: Path, reason: str) -> StorageError:
-    return StorageError(f"Cannot read {path}: {reason.splitlines()[0]}. Remove it and call `craft` to make it anew.")
+    return StorageError(f"Cannot read {path}: {shortened(reason)}. Remove it and call `craft` to make it anew.")

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
+from honeykeras._files import check_absent, staged
 from honeykeras.cli import export as artifacts
 from honeykeras.cli import options
 from honeykeras.cli.startup import load_tensorflow
@@ -189,7 +190,6 @@ def train(
     """
     load_tensorflow()
     import honeykeras as hk
-    from honeykeras._files import check_absent, staged
     from honeykeras.cli import quickstart as steps
 
     check_absent(output, overwrite, steps.TRAINED)
@@ -361,7 +361,6 @@ def evaluate(
     """
     load_tensorflow()
     import honeykeras as hk
-    from honeykeras._files import check_absent
     from honeykeras.cli import quickstart, table
     from honeykeras.evaluation import evaluate as judge
 
@@ -446,13 +445,14 @@ def report(
         raise InvalidArgumentError(
             "`--key` is for the page: say where it goes with `--output`. Received: no `--output`."
         )
-    load_tensorflow()
     import honeykeras as hk
-    from honeykeras._files import check_absent
 
     for path in filter(None, (output, *model_cards)):
         check_absent(path, overwrite)
     document = hk.report.read(document_path)
+    # A watermark is drawn, and events are written, by TensorFlow.
+    if key_path or tensorboard:
+        load_tensorflow()
     key = hk.WatermarkKey.load(key_path, options.read_passphrase(passphrase_file)) if key_path else None
     if output:
         hk.report.write_page(output, document, key=key, overwrite=overwrite)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,10 @@ from honeykeras.outputs import predict_labels
 
 # Clean test images that each corruption is judged on, at most.
 _MOST_CORRUPTED = 2000
+
+# What reports take for an attack's name, and what they call what is none. Their schema has the same.
+_ATTACK_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}"
+_NO_ATTACKS = ("overall", "gradients", "weights")
 
 # Examples of each attack that a report shows, at most.
 _MOST_EXAMPLES = 4
@@ -61,8 +66,17 @@ def attack_correct(
 
 
 def check_attacks(attacks: Sequence[Attack]) -> dict[str, Attack]:
-    """The attacks by name, or `InvalidArgumentError` unless there are some, of different names and not targeted."""
+    """The attacks by name, or `InvalidArgumentError` unless there are some, of different names and not targeted.
+
+    A name is that of a field in reports, beside those of what is not an attack.
+    """
     by_name = {attack.name: attack for attack in attacks}
+    for name in by_name:
+        if not re.fullmatch(_ATTACK_NAME, name) or name in _NO_ATTACKS:
+            raise InvalidArgumentError(
+                "An attack's `name` must be at most 64 letters, digits, '.', '+', '-' and '_', beginning with a letter "
+                f"or a digit, and not one of {', '.join(_NO_ATTACKS)}. Received: {name!r}."
+            )
     if not by_name or len(by_name) != len(attacks):
         raise InvalidArgumentError(
             f"`attacks` must hold at least one attack, and none twice. Received: {list(attacks)}."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from honeykeras._files import PathLike, write_atomic
 from honeykeras.report import narrative
-from honeykeras.report.document import write
+from honeykeras.report.files import write
 from honeykeras.report.optional import templates
 from honeykeras.report.verdict import verdict
 
@@ -27,13 +28,16 @@ def model_card(document: Mapping[str, Any]) -> str:
         MissingDependencyError: If Jinja2 is not installed.
     """
     environment = templates("honeykeras.report", lstrip_blocks=True)
-    environment.filters.update(percent=lambda share: "n/a" if share is None else f"{100 * share:.1f} %")
+    environment.filters.update(
+        percent=lambda share: "n/a" if share is None else f"{100 * share:.1f} %",
+        attack_name=narrative.attack_name,
+        text=_escape,
+    )
     detection = document["detection"]
     return environment.get_template("card.md.jinja").render(
         d=document,
         dataset=document["settings"].get("dataset", "not stated"),
         verdict=verdict(exceeds_controls=detection["exceeds_controls"], key_specific=detection["key_specific"]),
-        attack_names=narrative.ATTACKS,
         measured=narrative.measured(document),
         limits=narrative.limits(document),
     )
@@ -73,7 +77,7 @@ def model_card_json(document: Mapping[str, Any]) -> dict[str, Any]:
             )
         )
         for name, attack in found["attacks"].items():
-            slice_ = f"{narrative.ATTACKS[name]}, of {attack['n']}; {whose}"
+            slice_ = f"{narrative.attack_name(name)}, of {attack['n']}; {whose}"
             metrics.append(_metric("true_positive_rate", slice_, attack["true_positive_rate"], attack["interval"]))
             metrics.append(_metric("attack_success_rate", slice_, attack["attack_success_rate"], None))
     dataset = document["settings"].get("dataset", "not stated")
@@ -110,6 +114,11 @@ def write_model_card(path: PathLike, document: Mapping[str, Any], *, overwrite: 
         write(path, model_card_json(document), overwrite=overwrite)
     else:
         write_atomic(path, model_card(document).encode(), overwrite=overwrite)
+
+
+def _escape(text: str) -> str:
+    """Text that Markdown shows as it is: neither markup nor HTML."""
+    return re.sub(r"[\\`*_\[\]<>&|~$#!]", lambda found: f"\\{found[0]}", " ".join(text.split()))
 
 
 def _metric(kind: str, slice_: str, value: float | None, interval: Any) -> dict[str, Any]:

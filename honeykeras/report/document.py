@@ -1,41 +1,37 @@
-"""Making and writing `report.json`. Its schema is `schema.json` beside this file; `docs/report.md` explains it."""
+"""Making a report of an evaluation."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.resources
-import json
-import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from honeykeras._files import PathLike, describe, write_atomic
-from honeykeras.errors import InvalidArgumentError, StorageError
-from honeykeras.evaluation import (
-    AttackDetection,
-    Comparison,
-    Detection,
-    DetectionRates,
-    Evaluation,
-    Example,
-    Indistinguishability,
-    Reconstruction,
-    Recovery,
-    Security,
-    SweepResult,
-    Viability,
-)
-from honeykeras.evaluation.roc import FALSE_POSITIVE_RATES, OPERATING_POINTS
+from honeykeras._documents import plain
+from honeykeras._messages import first_line
+from honeykeras.errors import InvalidArgumentError
 from honeykeras.report import published
-from honeykeras.report.optional import load_optional
-from honeykeras.report.pictures import encode_png
+from honeykeras.report.files import SCHEMA_VERSION, check_report
 
-SCHEMA_VERSION = 4
+# What makes evaluations loads TensorFlow, and reading reports does not need it.
+if TYPE_CHECKING:
+    from honeykeras.evaluation import (
+        AttackDetection,
+        Comparison,
+        Detection,
+        DetectionRates,
+        Evaluation,
+        Example,
+        Indistinguishability,
+        Reconstruction,
+        Recovery,
+        Security,
+        SweepResult,
+        Viability,
+    )
 
 # Of distributions over sub-samples, those are told.
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -55,7 +51,8 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
         of a single value, is None.
 
     Raises:
-        InvalidArgumentError: If a control is missing: a detection rate says nothing without them.
+        InvalidArgumentError: If a control is missing: a detection rate says nothing without them; or if the settings
+            are not what the schema says of them.
     """
     viability, detection = evaluation.viability, evaluation.detection
     _check_controls(detection)
@@ -105,7 +102,7 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
         "indistinguishability": _presence(evaluation.indistinguishability),
         "sweep": None,
     }
-    return _plain(document)
+    return _checked(document)
 
 
 def with_sweep(document: Mapping[str, Any], sweep: Sequence[SweepResult]) -> dict[str, Any]:
@@ -118,50 +115,7 @@ def with_sweep(document: Mapping[str, Any], sweep: Sequence[SweepResult]) -> dic
     Returns:
         The report with the sweep; `document` is left as it is.
     """
-    return _plain({**document, "sweep": [_sweep_point(result) for result in sweep]})
-
-
-def write(path: PathLike, document: Mapping[str, Any], *, overwrite: bool = False) -> None:
-    """Writes a document as JSON, in one atomic step.
-
-    Raises:
-        StorageError: If there is a file at `path` already, or the disk refuses.
-    """
-    write_atomic(path, json.dumps(_plain(document), indent=2, allow_nan=False).encode() + b"\n", overwrite=overwrite)
-
-
-def read(path: PathLike) -> dict[str, Any]:
-    """Reads a report that `write` wrote.
-
-    Raises:
-        StorageError: If the file cannot be read.
-        InvalidArgumentError: If it holds no report of this schema version.
-        MissingDependencyError: If jsonschema is not installed.
-    """
-    jsonschema = load_optional("jsonschema")
-    try:
-        document = json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise StorageError(f"Cannot read {path}: {describe(error)}.") from error
-    except ValueError as error:
-        raise InvalidArgumentError(f"{path} must be a report, JSON. Received: no JSON ({error}).") from None
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InvalidArgumentError(
-            f"{path} must be a report of schema version {SCHEMA_VERSION}. Received: schema_version={version!r}. "
-            "Evaluate again to have one."
-        )
-    broken = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(document))
-    if broken:
-        raise InvalidArgumentError(
-            f"{path} must be as the schema of reports says. Received, at {broken.json_path}: {broken.message}"
-        )
-    return document
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of the report."""
-    return json.loads(importlib.resources.files(__package__).joinpath("schema.json").read_text())
+    return _checked({**document, "sweep": [_sweep_point(result) for result in sweep]})
 
 
 def environment() -> dict[str, Any]:
@@ -172,6 +126,18 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),
     }
+
+
+def _checked(document: dict[str, Any]) -> dict[str, Any]:
+    """The document as plain data, which `read` would take."""
+    document = plain(document)
+    try:
+        check_report(document)
+    except ValueError as error:
+        raise InvalidArgumentError(
+            f"A report must be as its schema says. Received, from the evaluation and its settings: {first_line(error)}."
+        ) from None
+    return document
 
 
 def _check_controls(detection: Detection) -> None:
@@ -287,6 +253,8 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 
 
 def _rates(rates: DetectionRates) -> dict[str, Any]:
+    from honeykeras.evaluation.roc import FALSE_POSITIVE_RATES, OPERATING_POINTS
+
     return {
         "false_positive_rate": rates.false_positives.value,
         "false_positive_rate_interval": rates.false_positives.interval,
@@ -319,6 +287,8 @@ def _rates(rates: DetectionRates) -> dict[str, Any]:
 
 
 def _example(example: Example) -> dict[str, Any]:
+    from honeykeras.report.pictures import encode_png
+
     delta = example.x_adv - example.x
     # As strong as shows all of it: half the range is to either side of grey.
     amplification = 0.5 / max(float(np.abs(delta).max()), 1e-6)
@@ -331,12 +301,3 @@ def _example(example: Example) -> dict[str, Any]:
         "difference": encode_png(0.5 + amplification * delta),
         "amplification": amplification,
     }
-
-
-def _plain(value: Any) -> Any:
-    """Tuples become lists and NaN becomes None: JSON has neither."""
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

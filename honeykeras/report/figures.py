@@ -32,6 +32,8 @@ _STYLE = {
     "legend.frameon": False,
     "svg.fonttype": "none",
     "text.color": _INK,
+    # Names are text, whatever dollars are in them.
+    "text.parse_math": False,
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
@@ -82,7 +84,8 @@ def svg(name: str, figure: Figure) -> str:
 
 def png(figure: Figure) -> bytes:
     """A plot as a PNG file, on white."""
-    with io.BytesIO() as file:
+    matplotlib = load_optional("matplotlib")
+    with matplotlib.rc_context(_STYLE), io.BytesIO() as file:
         figure.savefig(file, format="png", dpi=150, facecolor="white", bbox_inches="tight", metadata={"Software": None})
         return file.getvalue()
 

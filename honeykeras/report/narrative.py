@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,11 @@ ATTACKS = {
     "overall": "all",
 }
 """Attacks, as people call them."""
+
+
+def attack_name(name: str) -> str:
+    """What people call an attack. A user's own has the name that it gives itself."""
+    return ATTACKS.get(name, name)
 
 
 def measured(document: Mapping[str, Any]) -> list[str]:
@@ -30,7 +36,7 @@ def measured(document: Mapping[str, Any]) -> list[str]:
         f"{detection['max_fpr']:.1%} false positives.",
         "Controls: eight wrong keys, a model trained as long without a honeypot, and attacks on that sent to this one.",
     ]
-    if isinstance(recipe, Mapping):
+    if recipe:
         lines.append(f"Recipe: {recipe['name']}, {settings.get('epochs', 'some')} epochs.")
     lines += [f"Time for the {stage}: {count} seconds." for stage, count in seconds.items()]
     return [
@@ -43,13 +49,13 @@ def measured(document: Mapping[str, Any]) -> list[str]:
 def commands(document: Mapping[str, Any]) -> str:
     """Commands that repeat the measurement, as far as the settings tell them."""
     settings, detection = document["settings"], document["detection"]
-    dataset, seed = settings.get("dataset", "DATASET"), settings.get("seed", 0)
+    dataset, seed = shlex.quote(settings.get("dataset", "DATASET")), settings.get("seed", 0)
     recipe = settings.get("recipe")
-    named = f" --recipe {recipe['name']}" if isinstance(recipe, Mapping) else ""
+    named = f" --recipe {shlex.quote(recipe['name'])}" if recipe else ""
     epochs = f" --epochs {settings['epochs']}" if "epochs" in settings else ""
     presence, security = document["indistinguishability"] is not None, document["security"] is not None
     judged = [
-        *(f"--attack {name}" for name in detection["attacks"]),
+        *(f"--attack {shlex.quote(name)}" for name in detection["attacks"]),
         f"--detector {detection['detector']}",
         *(f"--baseline-detector {kind}" for kind in document["baselines"]),
         f"--max-fpr {detection['max_fpr']:g}",

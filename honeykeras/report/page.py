@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from honeykeras._files import PathLike, write_atomic
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.keys import WatermarkKey
 from honeykeras.report import narrative
 from honeykeras.report.figures import TITLES, figures, svg
 from honeykeras.report.optional import load_optional, templates
-from honeykeras.report.pictures import encode_png
 from honeykeras.report.verdict import verdict
-from honeykeras.watermark import Watermark
+
+if TYPE_CHECKING:
+    from honeykeras.keys import WatermarkKey
 
 
 def render(document: Mapping[str, Any], *, key: WatermarkKey | None = None) -> str:
@@ -35,7 +35,7 @@ def render(document: Mapping[str, Any], *, key: WatermarkKey | None = None) -> s
     """
     environment = templates("honeykeras.report", autoescape=True)
     safe = load_optional("markupsafe").Markup
-    environment.filters.update(percent=_percent, number=_number, attack_name=_attack_name)
+    environment.filters.update(percent=_percent, number=_number, attack_name=narrative.attack_name)
     detection = document["detection"]
     judged = {name: detection[name] for name in ("exceeds_controls", "key_specific")}
     return environment.get_template("page.html.jinja").render(
@@ -76,6 +76,9 @@ def _patterns(document: Mapping[str, Any], key: WatermarkKey) -> list[str]:
             "A watermark can be shown for images of one or three channels. "
             f"Received: a key for inputs of shape {key.input_shape}. Make the page without the key."
         )
+    from honeykeras.report.pictures import encode_png
+    from honeykeras.watermark import Watermark
+
     return [encode_png(0.5 + 0.5 * pattern) for pattern in np.asarray(Watermark(key).patterns())]
 
 
@@ -88,7 +91,3 @@ def _percent(share: float | None, clip: bool = False) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
-
-
-def _attack_name(name: str) -> str:
-    return narrative.ATTACKS.get(name, name)

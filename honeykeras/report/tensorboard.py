@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from honeykeras._files import PathLike, describe
 from honeykeras.errors import StorageError
 from honeykeras.report.figures import figures, png
@@ -25,6 +23,8 @@ def write_summaries(document: Mapping[str, Any], folder: PathLike, *, step: int 
         MissingDependencyError: If matplotlib is not installed.
         StorageError: If the folder cannot be written to.
     """
+    import tensorflow as tf
+
     plots = {name: tf.io.decode_png(png(figure), channels=3)[None] for name, figure in figures(document).items()}
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -111,13 +111,15 @@ class TestKilled:
             Shards.open(folder)
         assert_goes_on(classifier, dataset, folder, "npz")
 
+    # The settings are the first file, and after each shard its hash is written into them.
     @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-    def test_in_the_middle_of_a_file(self, start, classifier, dataset, tmp_path):
+    @pytest.mark.parametrize(("fatal", "cut_off", "recorded"), [(6, "shard-00002.tfrecord", 2), (5, "craft.json", 1)])
+    def test_in_the_middle_of_a_file(self, fatal, cut_off, recorded, start, classifier, dataset, tmp_path):
         folder = tmp_path / "folder"
-        # The settings are the first file, so that this is the third shard.
-        assert start("tfrecord", fatal=4).wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
-        assert len(list(folder.glob(".staged.*/new/shard-00002.tfrecord"))) == 1
+        assert start("tfrecord", fatal).wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
+        assert len(list(folder.glob(f".staged.*/new/{cut_off}"))) == 1
         assert sorted(identities(folder)) == ["shard-00000.tfrecord", "shard-00001.tfrecord"]
+        assert len(json.loads((folder / "craft.json").read_bytes())["shards"]) == recorded
         assert_goes_on(classifier, dataset, folder, "tfrecord")
 
 
@@ -163,8 +165,8 @@ class TestDiskRefuses:
 
         def fill_up(descriptor):
             calls.append(descriptor)
-            # Two each, of a file and its folder, for the settings and the first shard.
-            if len(calls) > 4:
+            # Two each, of a file and its folder, for the settings, the first shard and its hash.
+            if len(calls) > 6:
                 raise OSError(28, os.strerror(28))
             fsync(descriptor)
 

@@ -225,7 +225,7 @@ class TestContinued:
         finished()
         path = tmp_path / "folder" / "craft.json"
         document = json.loads(path.read_bytes())
-        path.write_text(json.dumps({name: document[name] for name in ("version", "settings")}))
+        path.write_text(json.dumps({name: document[name] for name in ("version", "settings", "shards")}))
         with pytest.raises(StorageError, match="is not finished"):
             Shards.open(tmp_path / "folder")
         assert_same(run(verbose=1).load(), whole)
@@ -340,11 +340,10 @@ class TestRefused:
         path.write_bytes(damage(path.read_bytes()))
         message = f"Cannot read {path}: "
         self.refused(StorageError, message, tmp_path, lambda: run(file_format=file_format))
-        self.refused(StorageError, message, tmp_path, Shards.open(tmp_path / "folder").load)
+        self.refused(StorageError, message, tmp_path, lambda: Shards.open(tmp_path / "folder"))
 
     @formats
     def test_flipped_bits(self, file_format, finished, whole, tmp_path):
-        """They are told, or do not touch what is read."""
         shards = finished(file_format)
         path = tmp_path / "folder" / f"shard-00001.{file_format}"
         content = path.read_bytes()
@@ -358,21 +357,20 @@ class TestRefused:
             return False
 
         places = range(0, len(content), len(content) // 30)
-        assert sum(map(told, places)) >= len(places) - 2
+        assert all(map(told, places))
 
     def test_shard_in_another_place(self, finished, tmp_path):
         shards = finished()
         (tmp_path / "folder" / "shard-00002.npz").replace(tmp_path / "folder" / "shard-00001.npz")
-        self.refused(StorageError, "it holds 10 examples instead of 20", tmp_path, shards.load)
+        self.refused(StorageError, "its SHA-256 is not the one that craft.json states", tmp_path, shards.load)
 
     @pytest.mark.parametrize("content", ["{half", "[]", '{"version": 2, "settings": {}}'])
     def test_damaged_settings(self, content, run, finished, tmp_path):
         finished()
         (tmp_path / "folder" / "craft.json").write_text(content)
-        self.refused(StorageError, "craft.json must state version 1", tmp_path, run)
-        self.refused(
-            StorageError, "craft.json must state version 1", tmp_path, lambda: Shards.open(tmp_path / "folder")
-        )
+        message = "craft.json must be what `craft` wrote, of version 1. Received: "
+        self.refused(StorageError, message, tmp_path, run)
+        self.refused(StorageError, message, tmp_path, lambda: Shards.open(tmp_path / "folder"))
 
     @pytest.mark.parametrize("name", ["absent", "empty", "file"])
     def test_opening_what_is_no_such_folder(self, name, tmp_path):

@@ -215,7 +215,7 @@ def test_library_does_without_what_only_pages_need():
     """Where the extra is not installed, everything else works."""
     code = """
 import sys
-sys.modules.update(dict.fromkeys(("jinja2", "matplotlib", "jsonschema")))
+sys.modules.update(dict.fromkeys(("jinja2", "matplotlib")))
 import honeykeras as hk
 hk.report.schema()
 """

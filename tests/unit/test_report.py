@@ -89,9 +89,9 @@ def test_is_read_as_it_was_written(full_document, tmp_path):
     ("content", "error", "message"),
     [
         (None, StorageError, "Cannot read"),
-        ("{", InvalidArgumentError, "must be a report, JSON. Received: no JSON"),
-        ("[]", InvalidArgumentError, "must be a report of schema version 4. Received: schema_version=None"),
-        ('{"schema_version": 3}', InvalidArgumentError, "schema_version=3. Evaluate again"),
+        ("{", InvalidArgumentError, "must be a report of schema version 4. Received: no JSON"),
+        ("[]", InvalidArgumentError, "must be a report of schema version 4. Received: at $, [] is not of type"),
+        ('{"schema_version": 3}', InvalidArgumentError, "at $.schema_version, 4 was expected. Evaluate again"),
         ('{"schema_version": 4}', InvalidArgumentError, "must be as the schema of reports says"),
     ],
 )

@@ -1,0 +1,80 @@
+"""Arrays from files of NumPy's: read without code, and without more memory than the file itself takes.
+
+`numpy.load` believes what a header says of the shape, and makes room for it before it looks at what is there.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Collection
+from typing import IO
+
+import numpy as np
+
+from honeykeras._files import PathLike
+from honeykeras._messages import first_line, shortened
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def read_npy(file: IO[bytes], size: int) -> np.ndarray:
+    """Reads an array in NumPy's format (`.npy`).
+
+    Args:
+        file: What it is in, at its beginning.
+        size: How many bytes there are.
+
+    Raises:
+        ValueError: If it is no array of plain numbers, or not all of it is there, or more.
+    """
+    try:
+        shape, in_fortran_order, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+    except OSError:
+        raise
+    except Exception as error:  # NumPy evaluates a header; what that raises depends on what is in it.
+        raise ValueError(f"no array in NumPy's format ({first_line(error)})") from None
+    if dtype.kind not in "biuf":
+        raise ValueError(f"an array of dtype {shortened(str(dtype))}, not of plain numbers")
+    stated, there = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if min(shape, default=0) < 0 or stated != there:
+        raise ValueError(
+            f"an array of shape {shortened(str(shape))} and dtype {dtype}, where there are {there} bytes for it"
+        )
+    content = file.read(stated)
+    if len(content) != stated:
+        raise ValueError("an array that is cut off")
+    flat = np.frombuffer(bytearray(content), dtype) if stated else np.empty(0, dtype)
+    try:
+        return flat.reshape(shape, order="F" if in_fortran_order else "C")
+    except (ValueError, OverflowError):  # An empty array of a size that no array can have.
+        raise ValueError(f"an array of shape {shortened(str(shape))}") from None
+
+
+def read_npz(path: PathLike, names: Collection[str]) -> dict[str, np.ndarray]:
+    """Reads the arrays of an archive (`.npz`) that `numpy.savez` wrote.
+
+    Args:
+        path: The archive.
+        names: What arrays it must hold, all of them and no others.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no such archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename: member for member in archive.infolist()}
+            if len(archive.infolist()) != len(names) or members.keys() != {f"{name}.npy" for name in names}:
+                raise ValueError(f"an archive that does not hold {', '.join(names)} and nothing else")
+            # What is compressed may grow without bounds.
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
+                raise ValueError("an archive that is compressed")
+            found = {}
+            for name in names:
+                member = members[f"{name}.npy"]
+                with archive.open(member) as file:
+                    found[name] = read_npy(file, member.file_size)
+            return found
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"no archive that can be read ({first_line(error)})") from None
