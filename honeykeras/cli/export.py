@@ -199,23 +199,39 @@ def sign(version: Path, private_key: Path, overwrite: bool) -> None:
 
 @export.command(
     "deploy-kit",
-    **options.described("honeykeras export deploy-kit deployment --name mnist --base-path serving/mnist"),
+    **options.described(
+        "honeykeras export deploy-kit deployment --name mnist --base-path serving/mnist \\\n    --sealing-key model.key"
+    ),
 )
 @click.argument("output", type=options.PATH)
 @click.option("--name", required=True, help="What the server calls the model; part of its address.")
 @click.option("--base-path", required=True, help="The model's folder, which holds the versions.")
+@click.option(
+    "--sealing-key", "key_path", type=options.PATH, required=True, help="What opens the versions: no others are served."
+)
+@click.option(
+    "--batching",
+    is_flag=True,
+    help="Have the server batch requests. Only behind a front that checks them: an empty one would never be answered.",
+)
 @click.option("--replicas", type=options.COUNT, default=2, show_default=True, help="Kubernetes: how many servers.")
 @options.overwrite
-def deploy_kit(output: Path, name: str, base_path: str, replicas: int, overwrite: bool) -> None:
+def deploy_kit(
+    output: Path, name: str, base_path: str, key_path: Path, batching: bool, replicas: int, overwrite: bool
+) -> None:
     """Write what TensorFlow Serving is run with.
 
     A folder with a compose file, Kubernetes manifests, the server's configuration and a README that walks from
     `model.fit` to `curl`.
     """
     load_tensorflow()
+    from honeykeras.export import SealingKey
     from honeykeras.export.deployment import write_kit
 
-    write_kit(output, name=name, base_path=base_path, replicas=replicas, overwrite=overwrite)
+    key_id = SealingKey.load(key_path).key_id
+    write_kit(
+        output, name=name, base_path=base_path, key_id=key_id, batching=batching, replicas=replicas, overwrite=overwrite
+    )
     click.echo(f"Wrote {output}. Begin with its README.md.")
 
 

@@ -5,25 +5,35 @@ import importlib.resources
 import json
 import os
 import re
+import socket
 import subprocess
 import sysconfig
 import threading
 
 import jsonschema
 import kubernetes_validate
+import model_signing
 import pytest
 import tensorflow as tf
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
+from honeykeras import manifest
 from honeykeras.errors import InvalidArgumentError, StorageError
 from honeykeras.export import batching, deployment, leaks
+
+KEY_ID = "0123456789abcdef"
+
+
+def write_kit(output, **changes):
+    given = {"name": "digits", "base_path": output.parent / "my models" / "digits", "key_id": KEY_ID, "replicas": 3}
+    deployment.write_kit(output, **{**given, **changes})
+    return output
 
 
 @pytest.fixture
 def kit(tmp_path):
-    deployment.write_kit(tmp_path / "kit", name="digits", base_path=tmp_path / "my models" / "digits", replicas=3)
-    return tmp_path / "kit"
+    return write_kit(tmp_path / "kit")
 
 
 @pytest.fixture
@@ -172,7 +182,7 @@ class TestServerConfig:
             "allow_version_labels_for_unavailable_models", "tensorflow_session_config_file",
             "per_process_gpu_memory_fraction",
         }  # fmt: skip
-        flags = [*deployment._FLAGS, *deployment._GPU_FLAGS]
+        flags = [*deployment._FLAGS, *deployment._BATCHING_FLAGS, *deployment._GPU_FLAGS]
         assert {flag.split("=")[0].removeprefix("--") for flag in flags} == known
 
 
@@ -262,6 +272,11 @@ class TestScripts:
             yield served
             served.shutdown()
 
+    def probe(self, kit, port, what):
+        environment = {**os.environ, "REST_PORT": str(port)}
+        done = subprocess.run(["bash", kit / "probe.sh", what], env=environment, check=False, capture_output=True)
+        return done.returncode == 0
+
     @pytest.mark.parametrize(
         ("state", "code", "available"),
         [("AVAILABLE", 200, True), ("LOADING", 200, False), ("END", 200, False), ("", 404, False)],
@@ -269,83 +284,155 @@ class TestScripts:
     def test_tells_whether_the_model_is_available(self, kit, server, state, code, available):
         answer = {"model_version_status": [{"version": "1", "state": state}]} if state else {}
         server.handler.answer = code, json.dumps(answer, indent=1)
-        done = subprocess.run(
-            ["bash", kit / "available.sh"],
-            env={**os.environ, "REST_PORT": str(server.server_address[1])},
-            check=False,
-            capture_output=True,
-        )
-        assert (done.returncode == 0) == available
+        assert self.probe(kit, server.server_address[1], "available") == available
+        assert self.probe(kit, server.server_address[1], "alive")
 
-    def test_no_server_is_not_available(self, kit):
-        done = subprocess.run(
-            ["bash", kit / "available.sh"], env={**os.environ, "REST_PORT": "1"}, check=False, capture_output=True
-        )
-        assert done.returncode != 0
+    def test_no_server_is_neither(self, kit):
+        assert not self.probe(kit, 1, "available")
+        assert not self.probe(kit, 1, "alive")
 
-    def test_verifies_every_version_with_the_real_program(self, kit, tmp_path):
-        """Its paths are a container's, and replaced."""
+    def test_a_server_that_hangs_is_not_alive(self, kit, tmp_path):
+        """Its port is open: nobody accepts what waits there."""
+        script = write_kit(tmp_path / "quick") / "probe.sh"
+        script.write_text(script.read_text().replace("timeout 5", "timeout 0.2"))
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            assert not self.probe(script.parent, listening.getsockname()[1], "alive")
+
+    def test_must_be_told_what_to_look_for(self, kit, server):
+        assert not self.probe(kit, server.server_address[1], "")
+
+    @pytest.fixture
+    def verifying(self, kit, tmp_path):
+        """A function that runs the script on a folder of models with the real program. Paths are a container's."""
         from honeykeras.export import signing
 
         models, keys = tmp_path / "models" / "digits", tmp_path / "keys"
         keys.mkdir()
+        models.mkdir(parents=True)
         signing.write_key_pair(keys / "signing.pem", keys / "signing.pub")
         script = tmp_path / "verify.sh"
         text = (kit / "verify.sh").read_text()
         script.write_text(text.replace("/models/", f"{tmp_path}/models/").replace("/keys/", f"{keys}/"))
-
         # Where the program was installed, whether or not that environment is active.
         path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
 
         def run():
             environment = {**os.environ, "PATH": path}
-            return subprocess.run(["sh", script], env=environment, check=False, capture_output=True).returncode
+            return subprocess.run(["sh", script], env=environment, check=False, capture_output=True, text=True)
 
-        assert run() != 0
-        for number in ("1", "2"):
-            (models / number).mkdir(parents=True)
+        def add(number, **changes):
+            given = {"name": "digits", "version": int(number), "role": "hosted", "key_id": KEY_ID}
+            (models / number).mkdir()
             (models / number / "saved_model.pb").write_bytes(number.encode())
-            signing.sign(models / number, keys / "signing.pem")
-        assert run() == 0
+            manifest.write(models / number, manifest.Identity(**{**given, **changes}))
+            config = model_signing.signing.Config().set_hashing_config(signing._hashing(model_signing.hashing))
+            signed = config.use_elliptic_key_signer(private_key=keys / "signing.pem")
+            signed.sign(str(models / number), str(models / f"{number}.sig"))
+
+        return models, add, run
+
+    def test_verifies_every_version_with_the_real_program(self, verifying):
+        models, add, run = verifying
+        assert run().returncode != 0
+        add("1")
+        add("2")
+        assert run().returncode == 0
         (models / "2" / ".gitignore").write_bytes(b"")
-        assert run() != 0
+        assert run().returncode != 0
         (models / "2" / ".gitignore").unlink()
-        assert run() == 0
         # What no server takes for a version is passed over, and what it does is not.
         (models / "lost+found").mkdir()
         (models / ".staged.x").mkdir()
-        assert run() == 0
+        assert run().returncode == 0
         for name in (" 9", "+9", "-9", "9\n", "9"):
             (models / name).mkdir()
-            assert run() != 0, name
+            assert run().returncode != 0, name
             (models / name).rmdir()
-        assert run() == 0
         (models / "1" / "saved_model.pb").write_bytes(b"2")
-        assert run() != 0
+        assert run().returncode != 0
+
+    @pytest.mark.parametrize(
+        ("changes", "line"),
+        [
+            ({"name": "letters"}, '"name": "digits",'),
+            ({"version": 7}, '"version": 3'),
+            ({"key_id": "f" * 16}, f'"key_id": "{KEY_ID}",'),
+            ({"role": "public", "key_id": None}, f'"key_id": "{KEY_ID}",'),
+            # As a file is called, or another line begins.
+            ({"name": 'x",\n "name": "digits'}, '"name": "digits",'),
+        ],
+    )
+    def test_verifies_that_what_was_signed_belongs_there(self, verifying, changes, line):
+        _, add, run = verifying
+        add("3", **changes)
+        done = run()
+        assert done.returncode != 0
+        assert f"must have the line {line}. Received: another" in done.stderr
+
+    def test_verifies_no_link(self, verifying):
+        models, add, run = verifying
+        add("1")
+        (models / "2").symlink_to(models / "1")
+        (models / "2.sig").symlink_to(models / "1.sig")
+        assert "not a link" in run().stderr
 
 
 class TestArguments:
     @pytest.mark.parametrize("name", ["", "Digits", "a b", "a_b", "-a", "a-", "a/b", "ä", "a" * 43, "a:\n", None])
     def test_names_are_those_that_kubernetes_takes(self, name, tmp_path):
         with pytest.raises(InvalidArgumentError, match="`name` must be lower-case letters"):
-            deployment.write_kit(tmp_path / "kit", name=name, base_path=tmp_path)
+            write_kit(tmp_path / "kit", name=name)
         assert not (tmp_path / "kit").exists()
 
     @pytest.mark.parametrize("version", ["latest", "", "2.19.1-gpu", "2.19 # x"])
     def test_images_are_pinned(self, version, tmp_path):
         with pytest.raises(InvalidArgumentError, match="`image_version` must be a version"):
-            deployment.write_kit(tmp_path / "kit", name="m", base_path=tmp_path, image_version=version)
+            write_kit(tmp_path / "kit", image_version=version)
 
     def test_a_path_that_cannot_be_mounted_is_refused(self, tmp_path):
         with pytest.raises(InvalidArgumentError, match="`base_path` must have no colon"):
-            deployment.write_kit(tmp_path / "kit", name="m", base_path="a:b")
+            write_kit(tmp_path / "kit", base_path="a:b")
 
     def test_replicas_are_a_number(self, tmp_path):
         with pytest.raises(InvalidArgumentError, match="`replicas`"):
-            deployment.write_kit(tmp_path / "kit", name="m", base_path=tmp_path, replicas=0)
+            write_kit(tmp_path / "kit", replicas=0)
 
     def test_a_kit_is_replaced_only_if_asked_to(self, kit, tmp_path):
         with pytest.raises(StorageError, match="already exists"):
-            deployment.write_kit(kit, name="m", base_path=tmp_path)
-        deployment.write_kit(kit, name="m", base_path=tmp_path, image_version="2.18.0", overwrite=True)
+            write_kit(kit)
+        write_kit(kit, image_version="2.18.0", overwrite=True)
         assert "tensorflow/serving:2.18.0" in (kit / "compose.yaml").read_text()
+
+    @pytest.mark.parametrize("key_id", [None, "", "0" * 15, "G" * 16, f"{KEY_ID}\n", b"0" * 16])
+    def test_key_ids_are_those_of_sealing_keys(self, key_id, tmp_path):
+        with pytest.raises(InvalidArgumentError, match="`key_id` must be that of a sealing key"):
+            write_kit(tmp_path / "kit", key_id=key_id)
+
+
+class TestBatching:
+    def test_is_off(self, kit):
+        for name in deployment.KIT:
+            text = (kit / name).read_text()
+            assert "enable_batching=" not in text
+            assert "never answered" not in text or name == "README.md"
+
+    def test_says_what_it_costs_where_it_is_switched_on(self, tmp_path):
+        kit = write_kit(tmp_path / "kit", batching=True)
+        for name in ("compose.yaml", "kubernetes.yaml", "kubernetes-gpu.yaml"):
+            text = (kit / name).read_text()
+            assert "--enable_batching=true" in text
+            assert "an empty one is never answered" in text
+        check_compose(yaml.safe_load((kit / "compose.yaml").read_text()))
+        assert "This kit has the server put requests of several clients together" in (kit / "README.md").read_text()
+
+
+class TestProbes:
+    def test_of_kubernetes_ask_for_the_status(self, manifests):
+        (server,) = pod(manifests)["containers"]
+        probes = {name: server[f"{name}Probe"]["exec"]["command"][-1] for name in ("startup", "readiness", "liveness")}
+        assert probes == {"startup": "available", "readiness": "available", "liveness": "alive"}
+
+    def test_of_compose_asks_for_it_and_starts_are_counted(self, compose):
+        for name in ("cpu", "gpu"):
+            assert compose["services"][name]["healthcheck"]["test"][-1] == "available"
+            assert compose["services"][name]["restart"] == "on-failure:3"

@@ -169,10 +169,12 @@ class TestAfterExport:
     def test_inspect_what_is_none(self, tmp_path, capsys):
         assert "saved_model.pb" in fails(capsys, ["inspect", tmp_path])
 
-    def test_deploy_kit(self, tmp_path, capsys):
+    def test_deploy_kit(self, folder, tmp_path, capsys):
         arguments = [str(tmp_path / "kit"), "--name", "digits", "--base-path", "serving/digits", "--replicas", "5"]
+        arguments += ["--sealing-key", str(folder / "model.key")]
         assert run(["export", "deploy-kit", *arguments]) == 0
         assert "replicas: 5" in (tmp_path / "kit" / "kubernetes.yaml").read_text()
+        assert export.SealingKey.load(folder / "model.key").key_id in (tmp_path / "kit" / "verify.sh").read_text()
         assert "already exists" in fails(capsys, ["export", "deploy-kit", *arguments])
         assert run(["export", "deploy-kit", *arguments, "--overwrite"]) == 0
 
