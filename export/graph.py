@@ -13,27 +13,8 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from honeykeras._files import describe
-from honeykeras.errors import ModelError, StorageError
 from honeykeras.export.sealing import SealingKey
-
-FILE = "saved_model.pb"
-
-
-def read(folder: Path) -> meta_graph_pb2.MetaGraphDef:
-    """The graph of a SavedModel, without loading it.
-
-    Raises:
-        StorageError: If there is none, or it cannot be read.
-        ModelError: If it is none.
-    """
-    try:
-        (graph,) = saved_model_pb2.SavedModel.FromString((folder / FILE).read_bytes()).meta_graphs
-    except OSError as error:
-        raise StorageError(f"Cannot read {folder / FILE}: {describe(error)}.") from error
-    except Exception:  # protobuf's own errors have changed their names.
-        raise ModelError(f"{folder} must hold a SavedModel. Received: a damaged {FILE}.") from None
-    return graph
+from honeykeras.saved_model import FILE, read
 
 
 def write(folder: Path, graph: meta_graph_pb2.MetaGraphDef) -> None:
@@ -44,7 +25,9 @@ def write(folder: Path, graph: meta_graph_pb2.MetaGraphDef) -> None:
 
 def key_paths(graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
     """Where an artifact looks for its key; nothing if it needs none."""
-    return [path.decode() for node in _key_path_nodes(graph) for path in node.attr["value"].tensor.string_val]
+    return [
+        path.decode(errors="replace") for node in key_path_nodes(graph) for path in node.attr["value"].tensor.string_val
+    ]
 
 
 @contextlib.contextmanager
@@ -62,7 +45,7 @@ def opened(folder: Path, key: SealingKey | None) -> Iterator[Path]:
         shutil.copytree(folder, copy, copy_function=_link)
         (copy / FILE).unlink()
         graph = read(folder)
-        for node in _key_path_nodes(graph):
+        for node in key_path_nodes(graph):
             paths = node.attr["value"].tensor.string_val
             paths[:] = [key_file.encode()] * len(paths)
         write(copy, graph)
@@ -81,14 +64,15 @@ def _in_memory(key: SealingKey) -> Iterator[str]:
         tf.io.gfile.remove(path)
 
 
-def _key_path_nodes(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[tf.compat.v1.NodeDef]:
-    """The constant that the files to look for are made of."""
-    for function in graph.graph_def.library.function:
-        nodes = {node.name: node for node in function.node_def}
-        for node in function.node_def:
-            if node.op == "MatchingFiles":
-                yield from (each for each in nodes.values() if _is_path_list(each))
-                return
+def key_path_nodes(graph: meta_graph_pb2.MetaGraphDef) -> list[tf.compat.v1.NodeDef]:
+    """The constants that the files to look for are made of: one, where nobody tampered with the graph."""
+    return [
+        node
+        for function in graph.graph_def.library.function
+        if any(node.op == "MatchingFiles" for node in function.node_def)
+        for node in function.node_def
+        if _is_path_list(node)
+    ]
 
 
 def _is_path_list(node: tf.compat.v1.NodeDef) -> bool:

@@ -85,7 +85,7 @@ class SealedVector(tf.saved_model.experimental.TrackableResource):
 
     def _initialize(self) -> None:
         with tf.device("/CPU:0"):
-            key_path = self._find_key_file()
+            key_path = find_key_file(self._file.asset_path, self._key_paths)
             key, is_key = opening.parse_key(tf.io.read_file(key_path))
             content, whole = tf.io.read_file(self._file.asset_path), 4 * self._size + OVERHEAD_BYTES
             sealed = tf.io.decode_raw(content, tf.uint8, fixed_length=whole)
@@ -99,15 +99,21 @@ class SealedVector(tf.saved_model.experimental.TrackableResource):
                 values = tf.bitcast(tf.reshape(octets, [self._size, 4]), tf.float32)
                 tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=values)
 
-    def _find_key_file(self) -> tf.Tensor:
-        # Assets lie in a folder of the version folder.
-        folder = tf.strings.regex_replace(self._file.asset_path, "[^/]*/[^/]*$", "")
-        # All in one constant, which `graph.opened` replaces.
-        paths = tf.constant(self._key_paths)
-        is_absolute = tf.strings.regex_full_match(paths, _ABSOLUTE)
-        places = tf.where(is_absolute, paths, tf.strings.join([folder, paths]))
-        # Of all at once, the result would be sorted.
-        found = tf.concat([tf.io.matching_files(place) for place in tf.unstack(places)], axis=0)
-        tried = tf.strings.reduce_join(places, separator=", ")
-        with tf.control_dependencies([tf.debugging.Assert(tf.size(found) > 0, ["No key file was found at", tried])]):
-            return tf.identity(found[0])
+
+def find_key_file(asset_path: tf.Tensor, key_paths: Sequence[str | bytes]) -> tf.Tensor:
+    """The path of the key file, in a graph; an error where there is none.
+
+    Args:
+        asset_path: That of the sealed file, a scalar string.
+        key_paths: As for `SealedVector`.
+    """
+    # Assets lie in a folder of the version folder.
+    folder = tf.strings.regex_replace(asset_path, "[^/]*/[^/]*$", "")
+    # All in one constant, which `graph.opened` replaces.
+    paths = tf.constant(key_paths)
+    places = tf.where(tf.strings.regex_full_match(paths, _ABSOLUTE), paths, tf.strings.join([folder, paths]))
+    # Of all at once, the result would be sorted.
+    found = tf.concat([tf.io.matching_files(place) for place in tf.unstack(places)], axis=0)
+    tried = tf.strings.reduce_join(places, separator=", ")
+    with tf.control_dependencies([tf.debugging.Assert(tf.size(found) > 0, ["No key file was found at", tried])]):
+        return tf.identity(found[0])

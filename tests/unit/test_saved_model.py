@@ -1,3 +1,5 @@
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import tensorflow as tf
 
 import honeykeras as hk
 from honeykeras import export
-from honeykeras.errors import ModelError
+from honeykeras.errors import ModelError, StorageError
 from honeykeras.outputs import Logits
 
 
@@ -102,6 +104,29 @@ class TestBadInput:
     def test_other_inputs(self, tmp_path, spec):
         with pytest.raises(ModelError, match="must take float32 inputs of a stated shape"):
             hk.models.load(save(lambda x: {"y": tf.identity(x)}, tmp_path / "m", serving_default=[spec]))
+
+    def test_other_resources(self, tmp_path):
+        table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([0], [1.0]), 0.0)
+        module = tf.Module()
+        module.table = table
+        module.function = tf.function(lambda x: {"y": x + table.lookup(tf.constant(0))}, input_signature=[FLOATS])
+        tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.function)
+        with pytest.raises(ModelError, match="Received: one that has other resources"):
+            hk.models.load(tmp_path / "m")
+
+    def test_files_that_are_not_those_of_its_manifest(self, folder, tmp_path):
+        shutil.copytree(folder, tmp_path / "1")
+        (tmp_path / "1" / "variables" / "variables.index").write_bytes(b"")
+        with pytest.raises(StorageError, match=r"variables\.index was altered"):
+            hk.models.load(tmp_path / "1")
+
+    def test_damaged_variables(self, folder, tmp_path):
+        shutil.copytree(folder, tmp_path / "1")
+        (tmp_path / "1" / "manifest.json").unlink()
+        (tmp_path / "1" / "variables" / "variables.index").write_bytes(b"x")
+        with pytest.raises(ModelError, match="must be a SavedModel that can be loaded") as caught:
+            hk.models.load(tmp_path / "1")
+        assert "\n" not in str(caught.value)
 
     def test_no_classifier(self, tmp_path):
         model = hk.models.load(save(lambda x: {"y": x[:, 0]}, tmp_path / "m", serving_default=[FLOATS]))
