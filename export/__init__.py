@@ -13,9 +13,21 @@ export.save_guarded(model, "serving/mnist", detector, sealing_key, policy="decoy
 
 from honeykeras.export.archive import KEY_PATHS, save, save_guarded
 from honeykeras.export.inspection import inspect
+from honeykeras.export.loading import load
 from honeykeras.export.policies import POLICIES
 from honeykeras.export.rotation import reseal
 from honeykeras.export.sealing import SealingKey
 from honeykeras.export.verification import Check, verify
 
-__all__ = ["KEY_PATHS", "POLICIES", "Check", "SealingKey", "inspect", "reseal", "save", "save_guarded", "verify"]
+__all__ = [
+    "KEY_PATHS",
+    "POLICIES",
+    "Check",
+    "SealingKey",
+    "inspect",
+    "load",
+    "reseal",
+    "save",
+    "save_guarded",
+    "verify",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from honeykeras import _checks, manifest
 from honeykeras._files import PathLike
 from honeykeras.detection import CalibratedDetector
 from honeykeras.errors import InvalidArgumentError, ModelError, StorageError
-from honeykeras.export import batching, graph, leaks, names, signatures, warmup
+from honeykeras.export import batching, graph, leaks, names, sealed_vector, signatures, warmup
 from honeykeras.export.policies import POLICIES
 from honeykeras.export.publish import check_version, new_version
 from honeykeras.export.sealed_detector import SealedDetector
@@ -52,7 +53,8 @@ def save(
 
     Args:
         model: The classifier.
-        path: The model's folder, for example `serving/mnist`. It is what TensorFlow Serving is pointed at.
+        path: The model's folder, for example `serving/mnist`. It is what TensorFlow Serving is pointed at. Its name is
+            the model's, and is written into the artifact.
         version: Number of the version folder to make, at least 1. Defaults to one more than the highest there.
         input_shape: Shape of one input, without the batch. Needed only for a subclassed model, which does not
             tell.
@@ -72,7 +74,7 @@ def save(
         ModelError: If the model is no classifier, its input shape is not known, or what was exported does not answer.
         StorageError: If the version exists already, or the disk refuses. Versions that exist stay intact.
     """
-    check_version(path, version)
+    check_arguments(path, version)
     shape = _input_shape(model, input_shape)
     if input_range is None and keep_secret is not None:
         input_range = keep_secret.watermark.input_range
@@ -122,8 +124,7 @@ def save_guarded(
         InvalidArgumentError: If an argument breaks a rule, or the detector is not calibrated.
         LeakError, MissingDependencyError, ModelError, StorageError: As `save`.
     """
-    check_version(path, version)
-    _checks.one_of("policy", policy, POLICIES)
+    check_arguments(path, version, policy=policy, key_paths=key_paths)
     if not isinstance(sealing_key, SealingKey):
         raise InvalidArgumentError(
             f"`sealing_key` must be a SealingKey. Received: {type(sealing_key).__name__}. Make one: "
@@ -135,6 +136,33 @@ def save_guarded(
         endpoints = signatures.make_signatures(model, shape, bounds, class_names, sealed, policy)
         needles = leaks.needles(detector, sealing_key)
         return _publish(path, version, endpoints, needles, shape, bounds, sealed.vector, sealing_key)
+
+
+def check_arguments(
+    path: PathLike,
+    version: int | None = None,
+    *,
+    policy: str = "uniform",
+    key_paths: Sequence[str] = KEY_PATHS,
+    class_names: Sequence[str] | None = None,
+    num_classes: int | None = None,
+) -> None:
+    """What can be told of arguments of `save` and `save_guarded` before there is a model.
+
+    Raises:
+        InvalidArgumentError: If one breaks a rule.
+        LeakError: If the name of the model's folder says what it is.
+        StorageError: If the version exists already, or the model's folder is none.
+    """
+    _checks.one_of("policy", policy, POLICIES)
+    sealed_vector.check_key_paths(key_paths)
+    if num_classes is not None:
+        signatures.check_class_names(class_names, num_classes)
+    folder = Path(os.path.abspath(path))
+    leaks.check_name(folder.name)
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(f"Cannot write {path}: it is not a folder. Choose another place.")
+    check_version(path, version)
 
 
 def _publish(

@@ -30,8 +30,9 @@ def inspect(version: PathLike) -> dict[str, Any]:
         `key_paths`, all None otherwise.
 
     Raises:
-        ModelError: If it is no SavedModel.
-        StorageError: If it cannot be read.
+        KeyFileError: If its sealed file is damaged.
+        ModelError: If it is no SavedModel, or has warmup requests that it does not take.
+        StorageError: If it cannot be read, or its manifest is none.
     """
     version = Path(version)
     described = graph.read(version)
@@ -55,7 +56,7 @@ def inspect(version: PathLike) -> dict[str, Any]:
             for name, signature in sorted(described.signature_def.items())
             if name != _INIT_OP
         },
-        "warmup_requests": sum(1 for _ in warmup.read(version)) if (version / warmup.FILE).is_file() else 0,
+        "warmup_requests": len(warmup.read(version, described)) if (version / warmup.FILE).is_file() else 0,
         "has_manifest": (version / manifest.FILE).is_file(),
         "is_signed": signing.signature_path(version).is_file(),
         "sealing_key_id": key_id,
@@ -66,4 +67,8 @@ def inspect(version: PathLike) -> dict[str, Any]:
 
 def _tensor(info: Any) -> str:
     sizes = ["batch" if dim.size < 0 else str(dim.size) for dim in info.tensor_shape.dim]
-    return f"{tf.as_dtype(info.dtype).name} ({', '.join(sizes)})"
+    try:
+        name = tf.as_dtype(info.dtype).name
+    except TypeError:
+        name = f"type {info.dtype}"
+    return f"{name} ({', '.join(sizes)})"

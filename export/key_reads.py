@@ -16,7 +16,7 @@ from honeykeras.export.sealed_detector import SEALED_FILE
 _READS = ("ReadFile", "MatchingFiles")
 
 
-def check(described: Any) -> int:
+def check(described: Any, needs_key: bool) -> int:
     """Looks through the graph of an artifact, as `trusted_operations.check` does; returns how many operations it has.
 
     One that needs a key may read two files besides: its own that is sealed, and the one that its list of places for
@@ -26,11 +26,12 @@ def check(described: Any) -> int:
 
     Args:
         described: The artifact's `MetaGraphDef`.
+        needs_key: Whether it is one that needs a key.
 
     Raises:
         ModelError: If there is an operation that is not listed, or another file could be read.
     """
-    return trusted_operations.check(described, _allowed(described))
+    return trusted_operations.check(described, _allowed(described) if needs_key else ())
 
 
 def _allowed(described: Any) -> set[trusted_operations.Place]:
@@ -58,10 +59,12 @@ def _allowed(described: Any) -> set[trusted_operations.Place]:
     keys: list[Any] = []
     for node in function.node_def:
         if node.op == "ReadFile":
-            (sealed if wanted.is_same("asset_path", found, node.input[0]) else keys).append(node)
-    if len(sealed) != 1 or len(keys) != 1 or not wanted.is_same(key.input[0], found, keys[0].input[0]):
+            (sealed if wanted.is_same("asset_path", found, _first_input(node)) else keys).append(node)
+    if len(sealed) != 1 or len(keys) != 1 or not wanted.is_same(key.input[0], found, _first_input(keys[0])):
         raise _other_files("other ways to a file than the opener's")
-    matching = [node for node in found.above(keys[0].input[0]) if node.op == "MatchingFiles"]
+    matching = [node for node in found.above(_first_input(keys[0])) if node.op == "MatchingFiles"]
+    if len(matching) != sum(node.op == "MatchingFiles" for node in function.node_def):
+        raise _other_files("more searches for files than the opener's")
     return {(function.signature.name, node.name) for node in (*sealed, *keys, *matching)}
 
 
@@ -114,6 +117,10 @@ def _inputs(node: Any) -> list[str]:
     return [tensor for tensor in node.input if not tensor.startswith("^")]
 
 
+def _first_input(node: Any) -> str:
+    return next(iter(_inputs(node)), "")
+
+
 def _is_alike(node: Any, twin: Any) -> bool:
     """Whether two operations do the same with their inputs."""
     from tensorflow.python.framework import op_def_registry
@@ -157,7 +164,7 @@ def _check_arguments(described: Any, function: Any) -> None:
         raise _other_files("another argument for what reads files than the asset")
     nodes = {node.name: node for node in described.graph_def.node}
     for caller, call in calls:
-        if caller or not nodes[call].input or not _is_path_of(described.asset_file_def[0], nodes[call].input[0], nodes):
+        if caller or not _is_path_of(described.asset_file_def[0], _first_input(nodes[call]), nodes):
             raise _other_files("another argument for what reads files than the asset")
 
 
@@ -167,17 +174,16 @@ def _is_asset(objects: Any, bound: Any) -> bool:
 
 def _is_path_of(asset: Any, tensor: str, nodes: Any) -> bool:
     """Whether a tensor in no function is an asset's path: a variable that is assigned the path, and nothing else."""
-    placeholder = asset.tensor_info.name.partition(":")[0]
-    read = nodes.get(tensor.partition(":")[0])
-    if read is None or read.op != "ReadVariableOp" or nodes[placeholder].op != "Placeholder":
+    placeholder, read = (nodes.get(name.partition(":")[0]) for name in (asset.tensor_info.name, tensor))
+    if placeholder is None or placeholder.op != "Placeholder" or read is None or read.op != "ReadVariableOp":
         return False
-    variable = _inputs(read)[0]
-    users = [node for node in nodes.values() if variable in _inputs(node)]
-    assigned = [_inputs(node)[1] for node in users if node.op == "AssignVariableOp"]
-    return (
-        nodes[variable].op == "VarHandleOp"
-        and assigned == [placeholder]
-        and all(node.op in ("AssignVariableOp", "ReadVariableOp", "VarIsInitializedOp") for node in users)
+    variable = nodes.get(_first_input(read))
+    if variable is None or variable.op != "VarHandleOp":
+        return False
+    users = [node for node in nodes.values() if variable.name in _inputs(node)]
+    assigned = [_inputs(node)[1:] for node in users if node.op == "AssignVariableOp"]
+    return assigned == [[placeholder.name]] and all(
+        node.op in ("AssignVariableOp", "ReadVariableOp", "VarIsInitializedOp") for node in users
     )
 
 

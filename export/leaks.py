@@ -123,6 +123,15 @@ def check(folder: Path, needles: Mapping[str, bytes]) -> None:
         )
 
 
+def check_name(name: str) -> None:
+    """Raises `LeakError` if the name of a model's folder, which stands in its artifacts, tells what it is."""
+    for word in _words(b"", name.encode(errors="replace")):
+        raise LeakError(
+            f"The name of a model's folder must not tell what it is. Received: {word.decode()!r} in {name!r}. Give it "
+            "another name: it is what clients call the model."
+        )
+
+
 def _content(path: Path) -> bytes | mmap.mmap:
     with path.open("rb") as file:
         # An empty file cannot be mapped.

@@ -12,54 +12,53 @@ from honeykeras.errors import InvalidArgumentError, StorageError
 from honeykeras.export import graph, sealing, warmup
 from honeykeras.export.publish import new_version
 from honeykeras.export.sealed_detector import SEALED_PATH
+from honeykeras.export.verification import check
 
 
-def _sealed_file(version: Path) -> Path:
-    """The one file of an artifact that is sealed.
-
-    Raises:
-        InvalidArgumentError: If there is none: what was exported to hand out needs no key.
-    """
-    path = version / SEALED_PATH
-    if not path.is_file():
-        raise InvalidArgumentError(
-            f"{version} must be a version folder that needs a key. Received: one without {SEALED_PATH}."
-        )
-    return path
-
-
-def reseal(version: PathLike, old: sealing.SealingKey, new: sealing.SealingKey) -> Path:
+def reseal(
+    version: PathLike,
+    old: sealing.SealingKey,
+    new: sealing.SealingKey,
+    *,
+    public_key: PathLike | None = None,
+    unsigned: bool = False,
+) -> Path:
     """Publishes a version folder anew, as the next version, for another sealing key.
 
-    Model, graph and warmup requests are those that were there. Sign the new version, give the host the new key, and
+    Model, graph and warmup requests are those that were there, so it is verified before either key is used: a graph
+    that was tampered with would be made good by a new signature. Sign the new version, give the host the new key, and
     remove the old version once the new one serves: a version can be loaded with its own key alone.
 
     Args:
         version: The version folder, for example `serving/mnist/1`.
         old: The key that opens it.
         new: The key that shall.
+        public_key: File of the public key that its signature must be by. This or `unsigned` must be given.
+        unsigned: Publishes it though nobody signed it.
 
     Returns:
         The new version folder.
 
     Raises:
-        InvalidArgumentError: If the artifact needs no key.
+        InvalidArgumentError: If the artifact needs no key, or `public_key` and `unsigned` are both given.
         KeyFileError: If `old` does not open it.
-        ModelError: If it does not answer its warmup requests.
+        ModelError: If it does anything but compute, or does not answer its warmup requests.
+        SignatureError: If its signature is not right or missing, or it is another artifact than its place and `old`
+            say.
         StorageError: If it is damaged, or the disk refuses. The version that was there stays intact.
     """
     version = Path(version)
-    path = _sealed_file(version)
-    identity = manifest.check(version).identity
+    identity = check(version, public_key=public_key, unsigned=unsigned)
+    if identity.key_id is None:
+        raise InvalidArgumentError(f"{version} must be an artifact that needs a key. Received: one that needs none.")
     try:
-        sealed = sealing.reseal(path.read_bytes(), old, new)
+        sealed = sealing.reseal((version / SEALED_PATH).read_bytes(), old, new)
         with new_version(version.parent) as folder:
             shutil.copytree(version, folder.scratch)
             # The copy keeps a file that cannot be written as it is.
-            copy = folder.scratch / SEALED_PATH
-            copy.unlink()
-            copy.write_bytes(sealed)
-            (folder.scratch / manifest.FILE).unlink()
+            for name in (SEALED_PATH, manifest.FILE):
+                (folder.scratch / name).unlink()
+            (folder.scratch / SEALED_PATH).write_bytes(sealed)
             changed = dataclasses.replace(identity, version=int(folder.path.name), key_id=new.key_id)
             manifest.write(folder.scratch, changed)
             with graph.opened(folder.scratch, new) as loadable:

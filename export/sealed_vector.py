@@ -60,10 +60,7 @@ class SealedVector(tf.saved_model.experimental.TrackableResource):
         """
         # Integers as these have kernels on no other device.
         super().__init__(device="/CPU:0")
-        if isinstance(key_paths, str) or not key_paths or _WILDCARDS.intersection("".join(key_paths)):
-            raise InvalidArgumentError(
-                f"`key_paths` must be one or more paths without wildcards. Received: {key_paths!r}."
-            )
+        check_key_paths(key_paths)
         self._size = _checks.whole_number("size", size)
         self._artifact_id = artifact_id
         self._key_paths = list(key_paths)
@@ -98,6 +95,12 @@ class SealedVector(tf.saved_model.experimental.TrackableResource):
             with tf.control_dependencies([opened]):
                 values = tf.bitcast(tf.reshape(octets, [self._size, 4]), tf.float32)
                 tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=values)
+
+
+def check_key_paths(key_paths: Sequence[str]) -> None:
+    """Raises `InvalidArgumentError` if these are no paths of key files, as `SealedVector` takes them."""
+    if isinstance(key_paths, str) or not key_paths or _WILDCARDS.intersection("".join(key_paths)):
+        raise InvalidArgumentError(f"`key_paths` must be one or more paths without wildcards. Received: {key_paths!r}.")
 
 
 def find_key_file(asset_path: tf.Tensor, key_paths: Sequence[str | bytes]) -> tf.Tensor:

@@ -50,7 +50,7 @@ def make_signatures(
         `serving_default`, `classify`, `predict_images` where inputs are images, and `extended` with a detector.
     """
     logits = Logits(model, input_shape)
-    names = _class_names(class_names, logits.num_classes)
+    names = check_class_names(class_names, logits.num_classes)
 
     # A function of its own, so that it stands in the graph once and not in each signature.
     @tf.function(autograph=False)
@@ -92,7 +92,12 @@ def make_signatures(
     return endpoints
 
 
-def _class_names(names: Sequence[str] | None, num_classes: int) -> list[str]:
+def check_class_names(names: Sequence[str] | None, num_classes: int) -> list[str]:
+    """The names of all classes, which are their numbers where none are given.
+
+    Raises:
+        InvalidArgumentError: If there are more or fewer, or one is none.
+    """
     names = [str(number) for number in range(num_classes)] if names is None else list(names)
     if len(names) != num_classes or not all(isinstance(name, str) and name for name in names):
         raise InvalidArgumentError(f"`class_names` must be {num_classes} names, one for each class. Received: {names}.")

@@ -14,6 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from honeykeras import manifest
 from honeykeras._files import PathLike, check_absent, read_file, staged, write_atomic
 from honeykeras.errors import KeyFileError, MissingDependencyError, SignatureError, StorageError
 
@@ -49,7 +50,9 @@ def signature_path(version: PathLike) -> Path:
 
 
 def sign(version: PathLike, private_key: PathLike, *, overwrite: bool = False) -> Path:
-    """Signs a version folder: which files it holds, and what is in them.
+    """Signs a version folder: which files it holds, what is in them, and by its manifest what it is.
+
+    Only what was exported, and stands where it says that it belongs, is signed.
 
     Args:
         version: The version folder, for example `serving/mnist/1`. Sign last: any change to it ends the signature.
@@ -62,10 +65,13 @@ def sign(version: PathLike, private_key: PathLike, *, overwrite: bool = False) -
     Raises:
         KeyFileError: If there is no such key in the file, or others can read it.
         MissingDependencyError: If model-signing is not installed.
-        StorageError: If there is a signature already, a file cannot be read, or the disk refuses.
+        SignatureError: If it is in another place than its manifest says.
+        StorageError: If it is no version folder or damaged, there is a signature already, a file cannot be read, or
+            the disk refuses.
     """
     signing, _, hashing = _library()
     _check_folder(version)
+    manifest.check(Path(version)).identity.check(version)
     path = signature_path(version)
     _check_key(private_key, private=True)
     with staged(path, overwrite=overwrite) as scratch:

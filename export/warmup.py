@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+import os
+import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks
+from honeykeras import _checks, saved_model
+from honeykeras._files import describe
 from honeykeras.errors import MissingDependencyError, ModelError
 from honeykeras.export import signatures
 
@@ -17,6 +21,11 @@ FILE = Path("assets.extra", "tf_serving_warmup_requests")
 # The least that batching makes, and what it makes under load.
 _BATCH_SIZES = (1, 32)
 _TOLERANCE = 1e-4
+# Beyond, TensorFlow Serving refuses them.
+_MAX_REQUESTS = 1000
+# Before a record stands its length; two checksums take four bytes each.
+_RECORD_HEAD = struct.Struct("<Q")
+_RECORD_OVERHEAD = _RECORD_HEAD.size + 8
 
 
 class Request(NamedTuple):
@@ -54,34 +63,122 @@ def write(folder: Path, names: Mapping[str, Any], input_shape: tuple[int, ...], 
     return count
 
 
-def read(folder: Path) -> Iterator[Request]:
-    """The warmup requests of an artifact."""
-    apis = _apis()
-    for record in tf.data.TFRecordDataset(str(folder / FILE)).as_numpy_iterator():
-        log = apis.PredictionLog.FromString(record)
-        if log.HasField("classify_log"):
-            request = log.classify_log.request
-            examples = [example.SerializeToString() for example in request.input.example_list.examples]
-            yield Request(request.model_spec.signature_name, {"inputs": np.array(examples, object)})
-        else:
-            request = log.predict_log.request
-            inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
-            yield Request(request.model_spec.signature_name, inputs)
+def read(folder: Path, described: Any) -> list[Request]:
+    """The warmup requests of an artifact, each of them one that its signature takes.
+
+    Args:
+        folder: The version folder.
+        described: The graph's `MetaGraphDef`.
+
+    Raises:
+        MissingDependencyError: If TensorFlow Serving's protocol buffers are not installed.
+        ModelError: If there are none, or any is another.
+    """
+    try:
+        _check_framing(folder / FILE)
+        records = list(tf.data.TFRecordDataset(str(folder / FILE)).as_numpy_iterator())
+    except OSError as error:
+        raise _refused(describe(error)) from None
+    except tf.errors.OpError as error:
+        raise _refused(saved_model.reason(error)) from None
+    if not 0 < len(records) <= _MAX_REQUESTS:
+        raise _refused(f"{len(records)} requests")
+    return [parse(record, described.signature_def) for record in records]
+
+
+def parse(record: bytes, served: Mapping[str, Any]) -> Request:
+    """A warmup request, if it is one that a signature takes.
+
+    Kernels trust their inputs, and some end the process on others: so they are compared before anything is run.
+
+    Args:
+        record: A serialized `PredictionLog`.
+        served: The signatures, by name.
+
+    Raises:
+        ModelError: If it is none.
+    """
+    try:
+        log = _apis().PredictionLog.FromString(record)
+    except Exception:  # protobuf's own errors have changed their names.
+        raise _refused("a record that is no PredictionLog") from None
+    kind = log.WhichOneof("log_type")
+    if kind not in ("classify_log", "predict_log"):
+        raise _refused(f"a request of another kind, {kind}")
+    request = getattr(log, kind).request
+    name = request.model_spec.signature_name
+    if name not in served:
+        raise _refused(f"a request of a signature {name!r} that there is not")
+    given: dict[str, np.ndarray | None]
+    if kind == "classify_log":
+        examples = [example.SerializeToString() for example in request.input.example_list.examples]
+        given = {"inputs": np.array(examples, object)}
+    else:
+        given = {key: _array(tensor) for key, tensor in request.inputs.items()}
+    wanted = served[name].inputs
+    inputs = {}
+    if not wanted:
+        raise _refused(f"a request of {name!r}, which takes no inputs")
+    for key in sorted(given.keys() | wanted.keys()):
+        values = given.get(key)
+        if values is None or key not in wanted or not _fits(values, wanted[key]):
+            raise _refused(f"a request of {name!r} with other inputs than it takes, {key!r}")
+        inputs[key] = values
+    return Request(name, inputs)
+
+
+def _check_framing(path: Path) -> None:
+    """Raises an error if a length in a file of records leads beyond its end: TensorFlow would make room for it."""
+    with path.open("rb") as file:
+        left = path.stat().st_size
+        while left:
+            head = file.read(_RECORD_HEAD.size)
+            length = _RECORD_HEAD.unpack(head)[0] if len(head) == _RECORD_HEAD.size else left
+            left -= length + _RECORD_OVERHEAD
+            if left < 0:
+                raise _refused("a truncated file")
+            file.seek(length + _RECORD_OVERHEAD - _RECORD_HEAD.size, os.SEEK_CUR)
+
+
+def _array(tensor: Any) -> np.ndarray | None:
+    """A tensor's values, if all of them are there: one that is short would be filled up to whatever size it says."""
+    sizes = [dim.size for dim in tensor.tensor_shape.dim]
+    listed = sum(len(values) for field, values in tensor.ListFields() if field.name.endswith("_val"))
+    try:
+        # Strings have no size, and are listed always.
+        held = len(tensor.tensor_content) / (tf.as_dtype(tensor.dtype).size or math.inf)
+        if min(sizes, default=0) > 0 and math.prod(sizes) == max(listed, held):
+            return tf.make_ndarray(tensor)
+    except (TypeError, ValueError):
+        pass
+    return None
+
+
+def _fits(values: np.ndarray, wanted: Any) -> bool:
+    """Whether values are a batch that a signature takes, by its `TensorInfo`."""
+    sizes = [dim.size for dim in wanted.tensor_shape.dim]
+    return (
+        tf.as_dtype(values.dtype).as_datatype_enum == wanted.dtype
+        and 0 < values.ndim == len(sizes)
+        and len(values) > 0
+        and all(size in (-1, found) for size, found in zip(sizes, values.shape, strict=True))
+    )
 
 
 def replay(folder: Path) -> int:
     """Runs the warmup requests of an artifact, and looks at the answers; returns how many there are.
 
     Raises:
-        ModelError: If the artifact cannot be loaded, or an answer is not what clients can use: a row for each input,
-            of probabilities; and the same by all signatures, where nothing is flagged.
+        MissingDependencyError: If TensorFlow Serving's protocol buffers are not installed.
+        ModelError: If there are no requests, the artifact cannot be loaded, or an answer is not what clients can use: a
+            row for each input, of probabilities; and the same by all signatures, where nothing is flagged.
     """
+    requests = read(folder, saved_model.read(folder))
+    served = saved_model.load_graph(folder).signatures
     try:
-        served = tf.saved_model.load(str(folder)).signatures
-        requests = list(read(folder))
         answers = [(request, _run(served[request.signature], request)) for request in requests]
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise ModelError(f"{folder} must load and answer. Received: {_reason(error)}") from None
+    except Exception as error:  # A graph that was damaged ends in errors of all kinds.
+        raise ModelError(f"{folder} must answer. Received: {saved_model.reason(error)}") from None
     for request, answer in answers:
         _check(request, answer)
     for size in {_size(request) for request in requests}:
@@ -89,10 +186,10 @@ def replay(folder: Path) -> int:
     return len(requests)
 
 
-def _reason(error: Exception) -> str:
-    """The one line of an error that says why. TensorFlow puts where before it, at length."""
-    lines = str(getattr(error, "message", error)).strip().splitlines() or [type(error).__name__]
-    return next((line for line in lines if line.startswith("assertion failed")), lines[0]).split(" [[{{")[0].strip()
+def _refused(received: str) -> ModelError:
+    return ModelError(
+        f"{FILE} must hold 1 to {_MAX_REQUESTS} warmup requests that the signatures take. Received: {received}."
+    )
 
 
 def _size(request: Request) -> int:
@@ -106,12 +203,14 @@ def _run(signature: Any, request: Request) -> dict[str, np.ndarray]:
 
 def _check(request: Request, answer: Mapping[str, np.ndarray]) -> None:
     for name, values in answer.items():
-        if len(values) != _size(request):
+        if values.shape[:1] != (_size(request),):
             raise ModelError(
                 f"`{name}` of {request.signature!r} must have a row for each of {_size(request)} inputs. "
                 f"Received: shape {values.shape}."
             )
     rows = _probabilities(answer)
+    if rows is None or rows.ndim != 2 or rows.dtype != np.float32:
+        raise ModelError(f"{request.signature!r} must give probabilities. Received: outputs {sorted(answer)}.")
     sums = rows.sum(axis=1)
     # A rejected input has a row of zeros.
     if not np.all((np.abs(sums - 1) < _TOLERANCE) | (sums == 0)):
@@ -120,18 +219,18 @@ def _check(request: Request, answer: Mapping[str, np.ndarray]) -> None:
 
 def _compare(answers: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Whether signatures that got the same inputs say the same; images were rounded, and are not the same."""
-    said = _probabilities(answers[signatures.DEFAULT])
+    said = _probabilities(answers.get(signatures.DEFAULT, {}))
     for name in (signatures.CLASSIFY, signatures.EXTENDED):
-        if name not in answers:
+        rows = _probabilities(answers.get(name, {}))
+        if said is None or rows is None:
             continue
-        rows = _probabilities(answers[name])
         same = ~answers[name].get("flag", np.zeros(len(rows), bool))
-        if not np.allclose(said[same], rows[same], atol=_TOLERANCE):
+        if rows.shape != said.shape or not np.allclose(said[same], rows[same], atol=_TOLERANCE):
             raise ModelError(f"{name!r} must say what {signatures.DEFAULT!r} says. Received: other probabilities.")
 
 
-def _probabilities(answer: Mapping[str, np.ndarray]) -> np.ndarray:
-    return answer["probabilities"] if "probabilities" in answer else answer["scores"]
+def _probabilities(answer: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    return answer.get("probabilities", answer.get("scores"))
 
 
 def _log(apis: Any, name: str, x: np.ndarray, unit: np.ndarray) -> Any:

@@ -11,7 +11,7 @@ Every error that the library raises on purpose is one of these::
     ├── StorageError (OSError)                 a file or folder cannot be read or written
     ├── SecretSerializationError (TypeError)   something that holds a secret was to be serialized
     ├── LeakError                              an artifact was to be published with a secret in it
-    ├── SignatureError                         an artifact is not what was signed
+    ├── SignatureError                         an artifact is not what was signed, or in another's place
     └── MissingDependencyError (ImportError)   an optional package is needed
 
 A message says what must hold, what was received and, where it is not plain, what to do. No message ever
@@ -72,7 +72,7 @@ class LeakError(HoneyKerasError):
 
 
 class SignatureError(HoneyKerasError):
-    """An artifact is not what was signed, or was signed by somebody else."""
+    """An artifact is not what was signed, was signed by somebody else or nobody, or stands in another's place."""
 
 
 class MissingDependencyError(HoneyKerasError, ImportError):

@@ -57,8 +57,8 @@ def load(path: Path) -> keras.Model:
     if (path / manifest.FILE).is_file() and manifest.check(path).identity.key_id is not None:
         raise ModelError(
             f"{path} must be a SavedModel that needs no key. Received: one that does. With its key, and the "
-            "public key of its signature, load it by honeykeras.export.load or, on the command line, with --sealing-key "
-            "and --public-key."
+            "public key of its signature, load it by honeykeras.export.load or, on the command line, with "
+            "--sealing-key and --public-key."
         )
     trusted_operations.check(read(path))
     return classifier(path, load_graph(path))

@@ -350,17 +350,19 @@ def _check_saver(described: Any, function: Any) -> None:
         or calls not in ([], [("", owner)])
     ):
         raise _not_listed(min(kinds or _SAVER), ", where TensorFlow's saver does not have it")
-    file_names = {f"{function.signature.input_arg[0].name}"} if function.signature.input_arg else set()
+    file_name = [argument.name for argument in function.signature.input_arg[:1]]
     for node in function.node_def:
-        if node.op in _RESTORES and node.input[0] not in file_names:
+        if node.op in _RESTORES and list(node.input[:1]) != file_name:
             raise _not_listed(node.op, " of another file than the variables'")
     nodes = {node.name: node for node in described.graph_def.node}
     for _, call in calls:
-        file_name = nodes[call].input[0] if nodes[call].input else ""
+        given = nodes.get(_node_of(nodes[call].input[0])) if nodes[call].input else None
         used = [node.name for node in nodes.values() if any(_node_of(each) == call for each in node.input)]
         named = {_node_of(tensor.name) for each in described.signature_def.values() for tensor in each.outputs.values()}
         named |= {_node_of(value) for each in described.collection_def.values() for value in each.node_list.value}
-        is_given = file_name == _node_of(saver.filename_tensor_name) and nodes[file_name].op == "Placeholder"
+        is_given = (
+            given is not None and given.name == _node_of(saver.filename_tensor_name) and given.op == "Placeholder"
+        )
         if used or call in named or not is_given:
             raise _not_listed(min(kinds), ", where TensorFlow's saver does not have it")
 

@@ -35,6 +35,12 @@ _WITH_KEY = ("key_paths", "policy", "dataset", "detector", "max_fpr", "samples",
 )
 @click.option("--version", type=options.COUNT, help="Number of the version folder to make. Defaults to the next one.")
 @click.option("--class-names", help="What `classify` calls the classes, separated by commas. Defaults to numbers.")
+@click.option(
+    "--input-range",
+    type=options.Numbers(float, "low,high"),
+    help="Without --key: least and greatest value of an input. What is beyond is clipped, and images are scaled to it. "
+    "Defaults to inputs as they are, and images in 0,1.",
+)
 @click.option("--key", "key_path", type=options.PATH, help="The key file: the artifact then holds a detector, sealed.")
 @options.passphrase
 @click.option(
@@ -69,6 +75,7 @@ def export(
     output: Path | None,
     version: int | None,
     class_names: str | None,
+    input_range: tuple[float, ...] | None,
     key_path: Path | None,
     passphrase_file: Path | None,
     sealing_key_path: Path | None,
@@ -106,22 +113,29 @@ def export(
     if key_path is None and needless:
         option = min(needless).replace("key_paths", "key_path").replace("_", "-")
         raise InvalidArgumentError(f"`--{option}` is for a detector, which `--key` asks for. Received: no `--key`.")
+    if key_path is not None and input_range is not None:
+        raise InvalidArgumentError(
+            "`--input-range` is for an artifact without a detector, which has its key's. Received: `--key` as well."
+        )
     load_tensorflow()
     import honeykeras as hk
     from honeykeras import attacks
     from honeykeras.cli import quickstart
     from honeykeras.evaluation import fit_detector
-    from honeykeras.export import KEY_PATHS, POLICIES, save, save_guarded
-    from honeykeras.export.publish import check_version
+    from honeykeras.export import KEY_PATHS, archive, save, save_guarded
 
-    check_version(output, version)
     names = class_names.split(",") if class_names else None
     if key_path is None or sealing_key_path is None:
-        folder = save(hk.models.load(model_path), output, version=version, class_names=names)
+        model = hk.models.load(model_path)
+        folder = save(model, output, version=version, class_names=names, input_range=input_range)  # type: ignore[arg-type]
         click.echo(f"Wrote {folder}.")
         return
-    hk._checks.one_of("policy", policy, POLICIES)
     key = hk.WatermarkKey.load(key_path, options.read_passphrase(passphrase_file))
+    # All that can be told before a detector is fitted.
+    key_paths = key_paths or KEY_PATHS
+    archive.check_arguments(
+        output, version, policy=policy, key_paths=key_paths, class_names=names, num_classes=key.num_classes
+    )
     quickstart.check_provenance(model_path, dataset, key, seed)
     model, data = hk.models.load(model_path), hk.data.load(dataset, seed=seed)
     attack = attacks.PGD(epsilon=data.epsilon, seed=seed)
@@ -136,7 +150,7 @@ def export(
             fitted,
             sealing_key,
             policy=policy,
-            key_paths=key_paths or KEY_PATHS,
+            key_paths=key_paths,
             version=version,
             class_names=names,
         )
@@ -145,26 +159,32 @@ def export(
 
 @export.command(
     "reseal",
-    **options.described("honeykeras export reseal serving/mnist/1 --old-key model.key --new-key next.key"),
+    **options.described(
+        "honeykeras export reseal serving/mnist/1 --old-key model.key --new-key next.key --public-key signing.pub"
+    ),
 )
 @_VERSION
 @click.option("--old-key", "old_path", type=options.PATH, required=True, help="File of the key that opens VERSION.")
 @click.option(
     "--new-key", "new_path", type=options.PATH, required=True, help="File of the one that shall. Made if it is missing."
 )
-def reseal(version: Path, old_path: Path, new_path: Path) -> None:
+@options.public_key
+@options.unsigned
+def reseal(version: Path, old_path: Path, new_path: Path, public_key: Path | None, unsigned: bool) -> None:
     """Publish a version again, for another sealing key.
 
-    The model stays as it is. The old version stays as well, until you remove it.
+    The model stays as it is, so its signature is verified first. The old version stays as well, until you remove it.
     """
     load_tensorflow()
-    from honeykeras.export import SealingKey
+    from honeykeras.export import SealingKey, verification
     from honeykeras.export import reseal as publish
 
+    # Before a key is read or made.
+    verification.check(version, public_key=public_key, unsigned=unsigned)
     old = SealingKey.load(old_path)
     with _sealing_key(new_path) as new:
-        folder = publish(version, old, new)
-    click.echo(f"Wrote {folder}, which the key {new.key_id} in {new_path} opens.")
+        folder = publish(version, old, new, public_key=public_key, unsigned=unsigned)
+    click.echo(f"Wrote {folder}, which the key {new.key_id} in {new_path} opens. Sign it.")
 
 
 @export.command(
@@ -189,7 +209,8 @@ def signing_keys(private_key: Path, public_key: Path) -> None:
 def sign(version: Path, private_key: Path, overwrite: bool) -> None:
     """Sign a version, last of all.
 
-    Writes the signature beside the version folder. It is OpenSSF model-signing's, and `model_signing verify` reads it.
+    VERSION must be what was exported, in its place. Writes the signature beside the version folder. It is OpenSSF
+    model-signing's, and `model_signing verify` reads it.
     """
     load_tensorflow()
     from honeykeras.export.signing import sign as write_signature
@@ -240,22 +261,28 @@ def deploy_kit(
     **options.described("honeykeras verify serving/mnist/1 --public-key signing.pub --sealing-key model.key"),
 )
 @_VERSION
-@click.option("--public-key", type=options.PATH, help="Whose signature there must be. Not checked without it.")
-@click.option(
-    "--sealing-key", "sealing_key_path", type=options.PATH, help="What opens it, if that is not where it looks for it."
-)
+@options.public_key
+@options.sealing_key
 @click.option("--key", "key_path", type=options.PATH, help="The watermark's key, of which nothing may be in any file.")
 @options.passphrase
+@click.option("--name", help="The model's name that is expected. Defaults to that of the folder that VERSION is in.")
+@click.option("--role", help="What is expected: public (to hand out) or hosted (for the host that has the key).")
+@options.unsigned
 def verify(
     version: Path,
     public_key: Path | None,
     sealing_key_path: Path | None,
     key_path: Path | None,
     passphrase_file: Path | None,
+    name: str | None,
+    role: str | None,
+    unsigned: bool,
 ) -> None:
     """Check an artifact.
 
-    Signature, manifest, leaks, and that it answers its warmup requests with probabilities.
+    Its files, its signature, whether it is the one that is expected in its place, leaks, what operations its graph is
+    made of, and at last that it answers its warmup requests with probabilities. The graph of an artifact that needs a
+    key is run only if its signature is right.
     """
     load_tensorflow()
     import honeykeras as hk
@@ -264,10 +291,17 @@ def verify(
 
     key = hk.WatermarkKey.load(key_path, options.read_passphrase(passphrase_file)) if key_path else None
     sealing_key = SealingKey.load(sealing_key_path) if sealing_key_path else None
-    if public_key is None:
-        click.echo("signature: not checked. Give `--public-key`.")
-    for name, found in checks(version, public_key=public_key, sealing_key=sealing_key, watermark_key=key):
-        click.echo(f"{name}: {found}")
+    made = checks(
+        version,
+        public_key=public_key,
+        sealing_key=sealing_key,
+        watermark_key=key,
+        name=name,
+        role=role,
+        unsigned=unsigned,
+    )
+    for what, found in made:
+        click.echo(f"{what}: {found}")
 
 
 @click.command("inspect", **options.described("honeykeras inspect serving/mnist/1"))

@@ -21,19 +21,6 @@ from honeykeras.errors import HoneyKerasError, InvalidArgumentError
 PROGRAM = "honeykeras"
 
 
-class _Numbers(click.ParamType):
-    """Comma-separated numbers."""
-
-    def __init__(self, kind: Callable[[str], float], name: str) -> None:
-        self.kind, self.name = kind, name
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
-        try:
-            return tuple(self.kind(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} must be numbers separated by commas.", param, ctx)
-
-
 _recipe = options.together(
     click.option(
         "--recipe",
@@ -95,12 +82,12 @@ def cli() -> None:
 @_command("keygen", "honeykeras keygen watermark.key --input-shape 28,28,1 --num-classes 10")
 @click.argument("output", type=options.PATH)
 @click.option(
-    "--input-shape", type=_Numbers(int, "shape"), required=True, help="Shape of one input, for example 28,28,1."
+    "--input-shape", type=options.Numbers(int, "shape"), required=True, help="Shape of one input, for example 28,28,1."
 )
 @click.option("--num-classes", type=click.IntRange(min=2), required=True, help="Number of classes.")
 @click.option(
     "--input-range",
-    type=_Numbers(float, "low,high"),
+    type=options.Numbers(float, "low,high"),
     default="0,1",
     show_default=True,
     help="Range of all features alike; ranges of their own are for Python's `WatermarkKey.generate`.",
@@ -212,9 +199,12 @@ def train(
 @_command(
     "attack",
     "honeykeras attack --model trained/model.keras --dataset mnist --attack cw --output adversarial\n"
-    "  honeykeras attack --model serving/mnist/1 --dataset mnist --attack jsma --target 3 --output threes",
+    "  honeykeras attack --model serving/mnist/1 --dataset mnist --attack jsma --target 3 --output threes\n"
+    "  honeykeras attack --model serving/mnist/1 --dataset mnist --public-key signing.pub --sealing-key model.key \\\n"
+    "    --output adversarial",
 )
 @options.model
+@options.artifact
 @options.dataset
 @click.option("--attack", "attack_name", default="pgd", show_default=True, help=f"Which attack: {_ATTACKS}.")
 @click.option(
@@ -235,6 +225,9 @@ def train(
 @options.verbose
 def attack(
     model_path: Path,
+    sealing_key_path: Path | None,
+    public_key: Path | None,
+    unsigned: bool,
     dataset: str,
     attack_name: str,
     target: int | None,
@@ -257,7 +250,7 @@ def attack(
     import honeykeras as hk
     from honeykeras.evaluation import correctly_classified
 
-    model = hk.models.load(model_path)
+    model = options.load_model(model_path, sealing_key_path, public_key, unsigned)
     data = hk.data.load(dataset, seed=seed)
     (chosen,) = _get_attacks([attack_name], settings, data, seed, targeted=target is not None)
     images = correctly_classified(model, data.test, samples)
@@ -289,6 +282,7 @@ def attack(
     "    --key watermark.key --dataset mnist --output report.json",
 )
 @options.model
+@options.artifact
 @click.option(
     "--baseline", "baseline_path", type=options.PATH, required=True, help="The control: trained without a honeypot."
 )
@@ -337,6 +331,9 @@ def attack(
 @options.verbose
 def evaluate(
     model_path: Path,
+    sealing_key_path: Path | None,
+    public_key: Path | None,
+    unsigned: bool,
     baseline_path: Path,
     key_path: Path,
     passphrase_file: Path | None,
@@ -375,7 +372,8 @@ def evaluate(
     if yardstick_path and yardstick_path.resolve() in (model_path.resolve(), baseline_path.resolve()):
         raise InvalidArgumentError(f"The yardstick must be a third model. Received: {yardstick_path} for two.")
     provenance = quickstart.check_provenance(model_path, dataset, key, seed)
-    model, baseline = hk.models.load(model_path), hk.models.load(baseline_path)
+    model = options.load_model(model_path, sealing_key_path, public_key, unsigned)
+    baseline = hk.models.load(baseline_path)
     yardstick = hk.models.load(yardstick_path) if yardstick_path else None
     data = hk.data.load(dataset, seed=seed)
     attacks = _get_attacks(attack_names, settings, data, seed)

@@ -22,12 +22,39 @@ def together(*options: Callable[..., Any]) -> Callable[..., Any]:
     return decorate
 
 
+class Numbers(click.ParamType):
+    """Comma-separated numbers."""
+
+    def __init__(self, kind: Callable[[str], float], name: str) -> None:
+        self.kind, self.name = kind, name
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        try:
+            return tuple(self.kind(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} must be numbers separated by commas.", param, ctx)
+
+
 def described(example: str) -> dict[str, Any]:
     """What every command is made with, so that its help ends in an example."""
     return {"epilog": f"\b\nExample:\n  {example}", "context_settings": {"max_content_width": 100}}
 
 
 PATH = click.Path(path_type=Path)
+public_key = click.option("--public-key", type=PATH, help="The public key that an artifact must be signed for.")
+unsigned = click.option(
+    "--unsigned",
+    is_flag=True,
+    help="Run the graph of an artifact that needs a key unverified: one that was tampered with gives the key away.",
+)
+sealing_key = click.option(
+    "--sealing-key",
+    "sealing_key_path",
+    type=PATH,
+    help="File of the key that opens an artifact, if that is not where it looks for it.",
+)
+# How a classifier is read from an artifact that needs a key, as `load_model` does.
+artifact = together(sealing_key, public_key, unsigned)
 COUNT = click.IntRange(min=1)
 RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 dataset = click.option("--dataset", default="digits", show_default=True, help="digits, mnist or cifar10.")
@@ -76,3 +103,19 @@ def read_passphrase(path: Path | None) -> str | None:
     except UnicodeDecodeError:
         # Without the reason: it would repeat a byte of the passphrase.
         raise InvalidArgumentError(f"The passphrase file {path} must be text in UTF-8.") from None
+
+
+def load_model(model_path: Path, sealing_key_path: Path | None, public_key: Path | None, unsigned: bool) -> Any:
+    """What `model` and `artifact` name: a classifier, of an artifact that needs a key where they say so."""
+    import honeykeras as hk
+    from honeykeras import export
+
+    if sealing_key_path is None and public_key is None and not unsigned:
+        return hk.models.load(model_path)
+    if not model_path.is_dir():
+        raise InvalidArgumentError(
+            "`--sealing-key`, `--public-key` and `--unsigned` are for the version folder of an artifact. Received: "
+            f"{model_path}."
+        )
+    key = export.SealingKey.load(sealing_key_path) if sealing_key_path else None
+    return export.load(model_path, sealing_key=key, public_key=public_key, unsigned=unsigned)

@@ -15,6 +15,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 import honeykeras as hk
 from honeykeras import export
 from honeykeras.detection import fit_extractor
+from honeykeras.export import signing
 
 # Tests are no package, so that a neighbour is not found by its name.
 _spec = importlib.util.spec_from_file_location("compile_serve", Path(__file__).with_name("compile.py"))
@@ -58,6 +59,32 @@ def public(classifier, detector, tmp_path_factory):
 def keyed(guarded, sealing_key, tmp_path_factory):
     """A copy of it for those who only ask, with its key where it looks for it."""
     return _with_key(guarded, sealing_key, tmp_path_factory.mktemp("keyed"))
+
+
+@pytest.fixture(scope="session")
+def signing_keys(tmp_path_factory):
+    """Files of a private key and of its public one."""
+    folder = tmp_path_factory.mktemp("keys")
+    signing.write_key_pair(folder / "signing.pem", folder / "signing.pub")
+    return folder / "signing.pem", folder / "signing.pub"
+
+
+@pytest.fixture(scope="session")
+def public_key(signing_keys):
+    return signing_keys[1]
+
+
+@pytest.fixture(scope="session")
+def signature(guarded, signing_keys):
+    """That of the artifact for the trusted host, which is right for its copies."""
+    return signing.sign(guarded, signing_keys[0])
+
+
+@pytest.fixture
+def signed(version, signature):
+    """The copy for a test of its own, signed."""
+    shutil.copy(signature, signing.signature_path(version))
+    return version
 
 
 @pytest.fixture

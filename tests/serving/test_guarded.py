@@ -10,8 +10,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from tensorflow_serving.apis import prediction_log_pb2
 
 import honeykeras as hk
-from honeykeras import attacks, export, manifest
-from honeykeras.errors import InvalidArgumentError, KeyFileError, LeakError, ModelError, StorageError
+from honeykeras import attacks, export
+from honeykeras.errors import InvalidArgumentError, LeakError, ModelError, StorageError
 from honeykeras.export import leaks, warmup
 
 ATOL = 1e-5
@@ -369,83 +369,6 @@ class TestSecrecy:
         assert list((tmp_path / "m").iterdir()) == []
 
 
-class TestReseal:
-    def test_gives_the_next_version_another_key_and_leaves_the_model(
-        self, server, version, sealing_key, tmp_path, queries
-    ):
-        new = export.SealingKey.generate()
-        again = export.reseal(version, sealing_key, new)
-        assert again == version.parent / "2"
-        assert (again / "saved_model.pb").read_bytes() == (version / "saved_model.pb").read_bytes()
-        assert "Another key is needed" in server.load_error(again)
-        before = ask(version, "extended", inputs=queries[:9])
-        new.save(tmp_path / "model.key", overwrite=True)
-        (after,) = server.ask([again], [(0, "extended", queries[:9])])
-        np.testing.assert_allclose(after["score"], before["score"], rtol=0, atol=ATOL)
-        assert "Another key is needed" in server.load_error(version)
-
-    def test_needs_the_old_key(self, version):
-        with pytest.raises(KeyFileError, match="The sealing key must be"):
-            export.reseal(version, export.SealingKey.generate(), export.SealingKey.generate())
-        assert [path.name for path in version.parent.iterdir()] == ["1"]
-
-    def test_refuses_a_damaged_version(self, version, sealing_key):
-        (version / "saved_model.pb").open("ab").write(b"\0")
-        with pytest.raises(StorageError, match=r"saved_model\.pb was altered"):
-            export.reseal(version, sealing_key, export.SealingKey.generate())
-
-    def test_is_for_artifacts_that_need_a_key(self, classifier, tmp_path, sealing_key):
-        public = export.save(classifier, tmp_path / "m")
-        with pytest.raises(InvalidArgumentError, match="must be a version folder that needs a key"):
-            export.reseal(public, sealing_key, export.SealingKey.generate())
-
-
-class TestVerify:
-    def test_tells_what_is_right(self, version, sealing_key, watermark_key):
-        found = dict(export.verify(version, sealing_key=sealing_key, watermark_key=watermark_key))
-        assert list(found) == ["manifest", "leaks", "answers"]
-        assert "8 warmup requests" in found["answers"]
-
-    def test_finds_the_key_where_the_artifact_does(self, version, tmp_path):
-        assert dict(export.verify(version))["answers"]
-        (tmp_path / "model.key").unlink()
-        with pytest.raises(ModelError, match="No key file was found"):
-            list(export.verify(version))
-
-    def test_another_key_is_refused(self, version):
-        with pytest.raises(ModelError, match="Another key is needed"):
-            list(export.verify(version, sealing_key=export.SealingKey.generate()))
-
-    def test_a_watermark_in_a_file_is_refused(self, version, watermark_key):
-        pattern = hk.Watermark(watermark_key).patterns().numpy()[3].tobytes()
-        (version / "assets" / "more").write_bytes(pattern)
-        manifest.write(version, manifest.read(version).identity)
-        with pytest.raises(LeakError, match="pattern 3"):
-            list(export.verify(version, watermark_key=watermark_key))
-
-    @pytest.mark.parametrize("change", ["alter", "add", "remove"])
-    def test_every_change_to_a_file_is_found(self, version, change):
-        for path in [path for path in version.rglob("*") if path.is_file() and path.name != "manifest.json"]:
-            content = path.read_bytes()
-            other = path.with_name(f"{path.name}2")
-            if change == "alter":
-                path.write_bytes(content + b"\0")
-            elif change == "add":
-                other.touch()
-            else:
-                path.unlink()
-            with pytest.raises(StorageError, match=path.name):
-                list(export.verify(version))
-            path.write_bytes(content)
-            other.unlink(missing_ok=True)
-        assert list(export.verify(version))
-
-    def test_a_manifest_that_is_none_is_refused(self, version):
-        (version / "manifest.json").write_text("[]")
-        with pytest.raises(StorageError, match="must be a manifest"):
-            list(export.verify(version))
-
-
 class TestInspect:
     def test_tells_what_an_operator_wants_to_know(self, version, sealing_key):
         found = export.inspect(version)
@@ -457,6 +380,7 @@ class TestInspect:
             "probabilities": "float32 (batch, 10)",
             "score": "float32 (batch)",
         }
+        assert (found["name"], found["role"]) == ("digits", "hosted")
         assert found["sealing_key_id"] == sealing_key.key_id
         assert found["key_paths"] == ["/run/secrets/model.key", "../../../model.key"]
         assert found["warmup_requests"] == 8

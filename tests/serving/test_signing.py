@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from honeykeras import manifest
 from honeykeras.errors import KeyFileError, MissingDependencyError, SignatureError, StorageError
 from honeykeras.export import signing
 
@@ -20,11 +21,9 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("keys")
-    signing.write_key_pair(folder / "signing.pem", folder / "signing.pub")
-    return folder / "signing.pem", folder / "signing.pub"
+@pytest.fixture
+def keys(signing_keys):
+    return signing_keys
 
 
 @pytest.fixture
@@ -33,6 +32,7 @@ def version(keys, tmp_path):
     for name, content in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
+    manifest.write(folder, manifest.Identity.of_place(folder))
     assert signing.sign(folder, keys[0]) == folder.with_name("1.sig")
     return folder
 
@@ -98,6 +98,7 @@ class TestVerify:
 class TestSign:
     def test_replaces_a_signature_only_if_asked_to(self, version, keys):
         (version / "more").touch()
+        manifest.write(version, manifest.read(version).identity)
         with pytest.raises(StorageError, match="already exists"):
             signing.sign(version, keys[0])
         assert_refused(version, keys)
@@ -135,6 +136,25 @@ class TestSign:
         with pytest.raises(StorageError, match="No space left on device"):
             signing.sign(version, keys[0])
         assert [path.name for path in version.parent.iterdir()] == ["1"]
+
+    @pytest.mark.parametrize("damage", ["no manifest", "altered", "added folder"])
+    def test_needs_what_was_exported(self, version, keys, damage):
+        if damage == "no manifest":
+            (version / "manifest.json").unlink()
+        elif damage == "altered":
+            (version / "saved_model.pb").write_bytes(b"other")
+        else:
+            (version / "more").mkdir()
+        with pytest.raises(StorageError, match="manifest"):
+            signing.sign(version, keys[0], overwrite=True)
+
+    @pytest.mark.parametrize("place", ["model/2", "other/1"])
+    def test_needs_the_place_that_it_was_exported_to(self, version, keys, place):
+        moved = version.parent.parent / place
+        shutil.copytree(version, moved)
+        with pytest.raises(SignatureError, match="must be the artifact that is expected"):
+            signing.sign(moved, keys[0])
+        assert not signing.signature_path(moved).exists()
 
     def test_says_what_to_install(self, version, keys, monkeypatch):
         monkeypatch.setitem(sys.modules, "model_signing", None)

@@ -3,11 +3,14 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+import honeykeras as hk
 from honeykeras import export
 from honeykeras.cli.main import run
+from honeykeras.errors import InvalidArgumentError
 
 # It trains no extractor, and needs no attacks.
 QUICK = ["--detector", "trapdoor", "--max-fpr", "0.05"]
@@ -43,6 +46,13 @@ def fails(capsys, arguments):
     return error
 
 
+def fails_at_last(capsys, arguments):
+    """The same, of what warns before."""
+    capsys.readouterr()
+    assert run([str(argument) for argument in arguments]) == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
 class TestExport:
     def test_with_a_detector_opens_for_the_key_beside_serving(self, folder, version):
         loaded = tf.saved_model.load(version)
@@ -70,6 +80,10 @@ class TestExport:
         ("change", "message"),
         [
             (["--policy", "nan"], "`policy` must be one of"),
+            (["--sealing-key", "{folder}/k.key"], "must hold a sealing key"),
+            (["--output", "{tmp}/honeypot"], "The name of a model's folder must not tell"),
+            (["--input-range", "0,1"], "`--input-range` is for an artifact without a detector"),
+            (["--output", "{folder}/serving/digits", "--version", "1"], "already exists"),
             (["--detector", "none"], "`detector` must be one of"),
             (["--max-fpr", "0.0001"], "max_fpr"),
             (["--class-names", "a,b"], "`class_names` must be 10 names"),
@@ -107,6 +121,31 @@ class TestExport:
         assert message in fails(capsys, guarded(folder, tmp_path / "m", *change))
         assert os.listdir(tmp_path / "m") == ["7"]
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            ["--sealing-key", "{folder}/k.key"],
+            ["--key-path", "/run/*"],
+            ["--class-names", "a,b"],
+            ["--output", "{folder}/serving/digits", "--version", "1"],
+            ["--output", "{folder}/k.key"],
+        ],
+    )
+    def test_mistakes_are_told_before_a_detector_is_fitted(self, folder, tmp_path, capsys, monkeypatch, change):
+        import honeykeras.evaluation
+
+        monkeypatch.setattr(honeykeras.evaluation, "fit_detector", lambda *_, **__: pytest.fail("fitted"))
+        change = [word.format(folder=folder) for word in change]
+        fails(capsys, guarded(folder, tmp_path / "m", "--sealing-key", str(tmp_path / "new.key"), *change))
+
+    def test_input_range(self, folder, tmp_path, capsys):
+        arguments = ["--model", folder / "trained" / "model.keras", "--output", tmp_path / "m", "--input-range"]
+        assert run(["export", *map(str, arguments), "0,0.5"]) == 0
+        predict = tf.saved_model.load(str(tmp_path / "m" / "1")).signatures["serving_default"]
+        said = [predict(inputs=tf.fill([1, 8, 8, 1], value))["probabilities"].numpy() for value in (0.5, 0.9)]
+        assert (said[0] == said[1]).all()
+        assert "`input_range` must be two finite numbers" in fails(capsys, ["export", *arguments, "1,0"])
+
     def test_both_keys_or_none(self, folder, tmp_path, capsys):
         arguments = ["export", "--model", folder / "trained" / "model.keras", "--output", tmp_path / "m"]
         assert "go together" in fails(capsys, [*arguments, "--key", folder / "k.key"])
@@ -128,36 +167,111 @@ class TestExport:
         assert "Missing option '--output'" in fails(capsys, ["export", "--model", tmp_path / "m"])
 
 
-class TestAfterExport:
-    def test_sign_verify_and_reseal(self, folder, version, tmp_path, capsys):
-        keys = ["--private-key", str(tmp_path / "s.pem"), "--public-key", str(tmp_path / "s.pub")]
-        assert run(["export", "signing-keys", *keys]) == 0
-        assert run(["export", "sign", version, "--private-key", keys[1]]) == 0
-        capsys.readouterr()
-        assert run(["verify", version, "--public-key", keys[3], "--key", str(folder / "k.key")]) == 0
-        lines = capsys.readouterr().out.splitlines()
-        assert [line.split(":")[0] for line in lines] == ["signature", "manifest", "leaks", "answers"]
-        new = str(tmp_path / "new.key")
-        assert run(["export", "reseal", version, "--old-key", str(folder / "model.key"), "--new-key", new]) == 0
-        again = str(folder / "serving" / "digits" / "2")
-        assert "1.sig. Received" not in fails(capsys, ["verify", again, "--public-key", keys[3]])
-        assert run(["verify", again, "--sealing-key", new]) == 0
-        assert "signature: not checked" in capsys.readouterr().out
+@pytest.fixture(scope="module")
+def signing_keys(folder):
+    keys = ["--private-key", str(folder / "s.pem"), "--public-key", str(folder / "s.pub")]
+    assert run(["export", "signing-keys", *keys]) == 0
+    assert run(["export", "sign", str(folder / "serving" / "digits" / "1"), "--private-key", keys[1]]) == 0
+    return keys[1], keys[3]
 
-    def test_a_failed_reseal_leaves_no_key(self, folder, version, tmp_path, capsys):
+
+class TestVerify:
+    def test_tells_each_check(self, folder, version, signing_keys, capsys):
+        arguments = ["--public-key", signing_keys[1], "--key", str(folder / "k.key"), "--role", "hosted"]
+        assert run(["verify", version, *arguments]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        checks = ["files", "signature", "identity", "leaks", "operations", "answers"]
+        assert [line.split(":")[0] for line in lines] == checks
+
+    def test_without_a_public_key_stops_before_the_graph(self, version, capsys):
+        assert run(["verify", version]) == 2
+        said = capsys.readouterr()
+        assert "signature: not checked" in said.out
+        assert "operations: right" in said.out
+        assert "answers" not in said.out
+        assert "must be verified before it is run beside its key" in said.err
+
+    def test_unsigned(self, version, capsys):
+        assert run(["verify", version, "--unsigned"]) == 0
+        assert "answers: right" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("expected", [["--name", "other"], ["--role", "public"]])
+    def test_of_another_than_expected(self, version, signing_keys, capsys, expected):
+        arguments = ["verify", version, "--public-key", signing_keys[1], *expected]
+        assert "must be the artifact that is expected" in fails(capsys, arguments)
+
+
+class TestReseal:
+    def test_makes_a_version_to_be_signed(self, folder, version, signing_keys, tmp_path, capsys):
+        new = str(tmp_path / "new.key")
+        arguments = [version, "--old-key", str(folder / "model.key"), "--new-key", new]
+        assert run(["export", "reseal", *arguments, "--public-key", signing_keys[1]]) == 0
+        again = str(folder / "serving" / "digits" / "2")
+        assert "2.sig. Received: no such file" in fails(capsys, ["verify", again, "--public-key", signing_keys[1]])
+        assert run(["export", "sign", again, "--private-key", signing_keys[0]]) == 0
+        assert run(["verify", again, "--sealing-key", new, "--public-key", signing_keys[1]]) == 0
+
+    @pytest.mark.parametrize("trust", [[], ["--unsigned", "--public-key", "s.pub"], ["--public-key", "none.pub"]])
+    def test_that_is_refused_makes_no_key(self, version, signing_keys, trust, tmp_path, capsys):
+        """And reads none, neither."""
+        keys = ["--old-key", tmp_path / "none.key", "--new-key", tmp_path / "new.key"]
+        assert "none.key" not in fails(capsys, ["export", "reseal", version, *keys, *trust])
+        assert os.listdir(tmp_path) == []
+
+    def test_that_fails_leaves_no_key(self, version, tmp_path, capsys):
         export.SealingKey.generate().save(tmp_path / "wrong.key")
-        arguments = [
-            "export",
-            "reseal",
-            version,
-            "--old-key",
-            tmp_path / "wrong.key",
-            "--new-key",
-            tmp_path / "new.key",
-        ]
-        assert "The sealing key must be" in fails(capsys, arguments)
+        keys = ["--old-key", tmp_path / "wrong.key", "--new-key", tmp_path / "new.key"]
+        assert "The sealing key must be" in fails(capsys, ["export", "reseal", version, *keys, "--unsigned"])
         assert os.listdir(tmp_path) == ["wrong.key"]
 
+
+class TestAttack:
+    def test_of_what_needs_a_key(self, folder, version, signing_keys, tmp_path, capsys):
+        arguments = ["--samples", "6", "--steps", "2", "--verbose", "0", "--output", tmp_path / "made"]
+        trust = ["--public-key", signing_keys[1], "--sealing-key", folder / "model.key"]
+        assert run(list(map(str, ["attack", "--model", version, *arguments, *trust]))) == 0
+        assert "of 6 images" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("trust", "message"),
+        [
+            ([], "--sealing-key and --public-key"),
+            (["--sealing-key", "{folder}/model.key"], "must be verified before it is run beside its key"),
+            (["--public-key", "{folder}/k.key"], "must hold a public EC key"),
+            (["--unsigned", "--sealing-key", "{tmp}/none.key"], "none.key"),
+        ],
+    )
+    def test_of_what_needs_a_key_without_trust(self, folder, version, tmp_path, capsys, trust, message):
+        trust = [word.format(folder=folder, tmp=tmp_path) for word in trust]
+        assert message in fails(capsys, ["attack", "--model", version, "--output", tmp_path / "made", *trust])
+        assert os.listdir(tmp_path) == []
+
+    def test_of_a_keras_file_needs_no_trust(self, folder, tmp_path, capsys):
+        arguments = ["attack", "--model", folder / "trained" / "model.keras", "--output", tmp_path / "made"]
+        assert "are for the version folder of an artifact" in fails(capsys, [*arguments, "--unsigned"])
+
+
+class TestEvaluate:
+    def test_of_what_needs_a_key_judges_the_classifier_behind_the_policy(
+        self, folder, version, tmp_path, capsys, monkeypatch
+    ):
+        judged = []
+
+        def judge(model, *_, **__):
+            judged.append(model)
+            raise InvalidArgumentError("enough")
+
+        monkeypatch.setattr("honeykeras.evaluation.evaluate", judge)
+        trained = folder / "trained"
+        models = ["--model", version, "--baseline", trained / "baseline.keras", "--key", folder / "k.key"]
+        trust = ["--unsigned", "--sealing-key", folder / "model.key", "--output", tmp_path / "report.json"]
+        assert "enough" in fails_at_last(capsys, ["evaluate", *models, *trust])
+        x = np.random.default_rng(0).random((50, 8, 8, 1), np.float32)
+        expected = tf.nn.softmax(hk.models.load(trained / "model.keras")(x))
+        np.testing.assert_allclose(judged[0](x), expected, atol=1e-5)
+
+
+class TestAfterExport:
     def test_inspect(self, folder, version, capsys):
         assert run(["inspect", version, "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == export.inspect(version)
