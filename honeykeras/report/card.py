@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -118,7 +119,9 @@ def write_model_card(path: PathLike, document: Mapping[str, Any], *, overwrite: 
 
 def _escape(text: str) -> str:
     """Text that Markdown shows as it is: neither markup nor HTML."""
-    return re.sub(r"[\\`*_\[\]<>&|~$#!]", lambda found: f"\\{found[0]}", " ".join(text.split()))
+    # Not everything that reads Markdown takes a backslash before "<".
+    text = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"[\\`*_\[\]|~$#!]", lambda found: f"\\{found[0]}", text)
 
 
 def _metric(kind: str, slice_: str, value: float | None, interval: Any) -> dict[str, Any]:

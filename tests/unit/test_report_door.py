@@ -91,7 +91,21 @@ def test_names_are_text_wherever_they_stand(name, document, tmp_path):
 
 def test_card_is_plain_text_to_markdown(document):
     document["settings"]["dataset"] = "<b>|`_*[x](y)\\$"
-    assert r"trained on \<b\>\|\`\_\*\[x\](y)\\\$ as a honeypot" in report.model_card(document)
+    card = report.model_card(document)
+    assert r"trained on &lt;b&gt;\|\`\_\*\[x\](y)\\\$ as a honeypot" in card
+    assert "<" not in card
+
+
+def test_card_is_plain_text_to_html(document):
+    """To readers of Markdown, too, that do not know of backslashes before angle brackets."""
+    name = "<script>alert(1)</script> &copy; <img src=x onerror=alert(1)>"
+    document["settings"].update(dataset=name, recipe={"name": name}, seconds={name: 1})
+    corruptions = document["detection"]["controls"]["corruptions"]
+    corruptions[name] = corruptions.pop("blur")
+    card = report.model_card(document)
+    assert "<" not in card
+    assert "&copy;" not in card
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp;copy; &lt;img src=x onerror=alert(1)&gt;" in card
 
 
 def test_commands_take_names_for_one_word(document):
