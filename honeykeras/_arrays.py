@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from collections.abc import Collection
@@ -12,8 +13,13 @@ from typing import IO
 
 import numpy as np
 
-from honeykeras._files import PathLike
+from honeykeras._documents import read_regular
+from honeykeras._files import PathLike, describe
 from honeykeras._messages import first_line, shortened
+from honeykeras.errors import InvalidArgumentError, StorageError
+
+# A mask of as many features as a key may be for, and its header.
+_MAX_MASK_BYTES = 2**24 + 2**16
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -49,6 +55,25 @@ def read_npy(file: IO[bytes], size: int) -> np.ndarray:
         return flat.reshape(shape, order="F" if in_fortran_order else "C")
     except (ValueError, OverflowError):  # An empty array of a size that no array can have.
         raise ValueError(f"an array of shape {shortened(str(shape))}") from None
+
+
+def read_mask(path: PathLike) -> np.ndarray:
+    """Reads a mask, a file of a bool array that `numpy.save` wrote.
+
+    Raises:
+        StorageError: If there is no such file, or it cannot be read.
+        InvalidArgumentError: If it holds anything else.
+    """
+    try:
+        content = read_regular(path, _MAX_MASK_BYTES)
+        mask = read_npy(io.BytesIO(content), len(content))
+        if mask.dtype != bool:
+            raise ValueError(f"an array of dtype {mask.dtype}")
+    except OSError as error:
+        raise StorageError(f"Cannot read the mask {path}: {describe(error)}.") from error
+    except ValueError as error:
+        raise InvalidArgumentError(f"{path} must be a .npy file of a bool array. Received: {error}.") from None
+    return mask
 
 
 def read_npz(path: PathLike, names: Collection[str]) -> dict[str, np.ndarray]:

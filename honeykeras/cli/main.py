@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
+from honeykeras._arrays import read_mask
 from honeykeras._files import check_absent, staged
 from honeykeras.cli import export as artifacts
 from honeykeras.cli import options
@@ -246,6 +247,7 @@ def attack(
     On test images that it gets right. Fills a folder with files of x, x_adv (quantised to 8 bits), y, success (whether
     x_adv fools the model), queries and gradients. If it is interrupted, the same command goes on where it was.
     """
+    mask = read_mask(mask_path) if mask_path else None
     load_tensorflow()
     import honeykeras as hk
     from honeykeras.evaluation import correctly_classified
@@ -268,7 +270,7 @@ def attack(
         output,
         file_format=file_format,
         shard_size=shard_size,
-        mask=None if mask_path is None else _read_mask(mask_path),
+        mask=mask,
         batch_size=batch_size,
         verbose=verbose,
     )
@@ -615,10 +617,3 @@ def _get_attacks(
         )
         for name in names
     ]
-
-
-def _read_mask(path: Path) -> Any:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InvalidArgumentError(f"{path} must be a .npy file of a bool array. Received: {error}") from None

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from honeykeras import report
+from honeykeras._arrays import read_mask
 from honeykeras._files import sha256
 from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.attacks.shards import Shards, Store
@@ -126,3 +128,72 @@ def test_report_with_its_plots(reported, damaged, tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "report.json"
     path.write_bytes(data.draw(damaged(reported)))
     opens(lambda: shown(report.read(path)))
+
+
+@pytest.fixture(scope="module")
+def mask_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("mask") / "mask.npy"
+    np.save(path, np.arange(12).reshape(2, 3, 2) % 3 == 0)
+    return path
+
+
+_HEADER = {"descr": "|b1", "fortran_order": False, "shape": (2, 3, 2)}
+_DESCRIPTIONS = [
+    "|b1",
+    "|O",
+    "<f8",
+    "|S5",
+    "<M8[ns]",
+    [("a", "|b1")],
+    [("a", "|O", (2,))],
+    "x",
+    "",
+    None,
+    3,
+    "|b1" * 999,
+]
+_SIZES = st.integers(-3, 3) | st.sampled_from([2**31, 2**63, 2**64, 10**300, None, 1.0, True, "2"])
+
+
+@st.composite
+def masks(draw, intact):
+    """The content of a file that is much like one of a mask."""
+    kind = draw(st.integers(0, 4))
+    if kind == 0:
+        return draw(st.binary(max_size=200))
+    if kind == 1:
+        return intact[: draw(st.integers(0, len(intact)))]
+    if kind == 2:
+        return altered(draw, intact)
+    header = dict(_HEADER)
+    header[draw(st.sampled_from([*header, "more"]))] = draw(
+        st.sampled_from(_DESCRIPTIONS) | st.tuples() | st.lists(_SIZES, max_size=40).map(tuple) | _SIZES | st.text()
+    )
+    if draw(st.booleans()):
+        del header[draw(st.sampled_from(sorted(header)))]
+    text = draw(st.sampled_from([repr(header), "(" * 9000, "-" * 9000, f"{header}.mro()", "[]" * 4000, ""]))
+    text = text.encode("utf-8", "surrogatepass")
+    length = draw(st.just(len(text)) | st.integers(0, 2**32 - 1))
+    version = draw(st.sampled_from([(1, 0), (2, 0), (3, 0), (0, 0), (255, 255)]))
+    size = (length % 2**16).to_bytes(2, "little") if version == (1, 0) else length.to_bytes(4, "little")
+    return b"\x93NUMPY" + bytes(version) + size + text + draw(st.binary(max_size=30))
+
+
+def altered(draw, content):
+    """Some bytes with some of them changed."""
+    content = bytearray(content)
+    for _ in range(draw(st.integers(1, 6))):
+        content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
+    return bytes(content)
+
+
+@many
+@given(st.data())
+def test_mask(mask_path, data):
+    path = mask_path.with_name("damaged.npy")
+    path.write_bytes(data.draw(masks(mask_path.read_bytes())))
+    with warnings.catch_warnings():
+        # What Python says of headers that are no code.
+        warnings.simplefilter("ignore")
+        if opens(lambda: read_mask(path)):
+            assert read_mask(path).dtype == bool

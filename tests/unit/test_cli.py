@@ -456,6 +456,7 @@ class TestMistakes:
             ),
             (["attack", "--model", "{model}", "--target", "10", "--output", "{tmp}/x"], "must be a class from 0 to 9"),
             (["attack", "--model", "{model}", "--mask", "{key}", "--output", "{tmp}/x"], "must be a .npy file"),
+            (["attack", "--model", "{model}", "--mask", "{tmp}", "--output", "{tmp}/x"], "Cannot read the mask"),
             (
                 ["attack", "--model", "{model}", "--format", "csv", "--output", "{tmp}/x"],
                 "`file_format` must be one of",
