@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from honeykeras import _checks, manifest
 from honeykeras._files import PathLike
+from honeykeras._messages import file_reason
 from honeykeras.detection import CalibratedDetector
 from honeykeras.errors import InvalidArgumentError, ModelError, StorageError
 from honeykeras.export import batching, graph, leaks, names, sealed_vector, signatures, warmup
@@ -187,10 +188,9 @@ def _publish(
         try:
             archive.write_out(str(scratch), verbose=False)
         except tf.errors.OpError as error:
-            # TensorFlow puts the operation and the scratch path before the reason.
-            reason = error.message.splitlines()[0].rsplit("; ", 1)[-1].split(" [Op:")[0]
             raise StorageError(
-                f"Cannot write {folder.path}: {reason}. Nothing was changed there. Make room or choose another place."
+                f"Cannot write {folder.path}: {file_reason(error)}. Nothing was changed there. Make room or choose "
+                "another place."
             ) from error
         assets = scratch / tf.saved_model.ASSETS_DIRECTORY
         if not any(assets.iterdir()):

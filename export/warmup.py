@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from honeykeras import _checks, saved_model
 from honeykeras._files import describe
+from honeykeras._messages import reason
 from honeykeras.errors import MissingDependencyError, ModelError
 from honeykeras.export import signatures
 
@@ -80,7 +81,7 @@ def read(folder: Path, described: Any) -> list[Request]:
     except OSError as error:
         raise _refused(describe(error)) from None
     except tf.errors.OpError as error:
-        raise _refused(saved_model.reason(error)) from None
+        raise _refused(reason(error)) from None
     if not 0 < len(records) <= _MAX_REQUESTS:
         raise _refused(f"{len(records)} requests")
     return [parse(record, described.signature_def) for record in records]
@@ -178,7 +179,7 @@ def replay(folder: Path) -> int:
     try:
         answers = [(request, _run(served[request.signature], request)) for request in requests]
     except Exception as error:  # A graph that was damaged ends in errors of all kinds.
-        raise ModelError(f"{folder} must answer. Received: {saved_model.reason(error)}") from None
+        raise ModelError(f"{folder} must answer. Received: {reason(error)}") from None
     for request, answer in answers:
         _check(request, answer)
     for size in {_size(request) for request in requests}:

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 _LONGEST = 200
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# What Keras and TensorFlow begin with before they say why.
+_WHERE = ("Exception encountered", "Graph execution error", "Detected at node")
+# Which operation it was, and where in the graph.
+_OPERATION = re.compile(r"\{\{.*?\}\} | \[Op:.*| \[\[\{\{.*")
 
 
 def first_line(error: BaseException) -> str:
     """What an error says first, or its type's name where it says nothing."""
     lines = (line for line in str(error).splitlines() if line.strip())
     return shortened(next(lines, type(error).__name__).strip())
+
+
+def reason(error: BaseException) -> str:
+    """Why, as an error of Keras's or TensorFlow's has it, in one line: they say where as well, at length."""
+    return shortened(_why(error))
+
+
+def file_reason(error: BaseException) -> str:
+    """The same of an error that TensorFlow had with a file, without the path, which comes first."""
+    return shortened(_why(error).rsplit("; ", 1)[-1])
+
+
+def _why(error: BaseException) -> str:
+    lines = [line.strip() for line in _ANSI.sub("", str(getattr(error, "message", error))).splitlines()]
+    asserted = (line for line in lines if line.startswith("assertion failed"))
+    said = (line for line in lines if line and not line.startswith(_WHERE))
+    return _OPERATION.sub("", next(asserted, next(said, ""))).strip() or type(error).__name__
 
 
 def shortened(text: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from honeykeras import _checks
+from honeykeras._messages import first_line
 from honeykeras.attacks import quantize
 from honeykeras.errors import DatasetError, InvalidArgumentError
 from honeykeras.keys import WatermarkKey
@@ -142,7 +143,7 @@ def _tfds_split(name: str, part: str) -> Split:
         images, labels = tfds.as_numpy(tfds.load(name, split=part, as_supervised=True, batch_size=-1))
     except Exception as error:  # tensorflow-datasets raises whatever its storage and its downloader do.
         raise DatasetError(
-            f"tensorflow-datasets cannot load {name!r}: {str(error).strip().splitlines()[0]} "
+            f"tensorflow-datasets cannot load {name!r}: {first_line(error)} "
             "Set TFDS_DATA_DIR to a folder where it is prepared, or make sure that it can be downloaded."
         ) from error
     return Split(quantize(images / np.float32(255)), labels.astype(np.int64))

@@ -10,6 +10,7 @@ import numpy as np
 
 from honeykeras import _checks, saved_model
 from honeykeras._files import PathLike, staged
+from honeykeras._messages import reason
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.outputs import Logits
 
@@ -128,8 +129,7 @@ def load(path: PathLike) -> keras.Model:
     try:
         return keras.models.load_model(path)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{path} must hold a Keras model, in the .keras format. Received: {reason}") from None
+        raise ModelError(f"{path} must hold a Keras model, in the .keras format. Received: {reason(error)}") from None
 
 
 def save(model: keras.Model, path: PathLike, *, overwrite: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from honeykeras._messages import reason
 from honeykeras.errors import MissingDependencyError, ModelError
 
 if keras.config.backend() != "tensorflow":
@@ -25,8 +25,6 @@ _PASSING = ("Identity", "Cast", "Reshape", "Squeeze")
 # probabilities may sum.
 _SAMPLES = 16
 _TOLERANCE = 1e-2
-
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Logits:
@@ -120,7 +118,6 @@ def _no_classifier(output: Any, num_classes: int | None = None) -> ModelError:
 
 
 def _cannot_take(input_shape: Sequence[int], error: Exception) -> ModelError:
-    # Keras puts which layer failed first, and why after that.
-    lines = [line for line in _ANSI.sub("", str(error)).splitlines() if line.strip()]
-    reason = lines[1 if len(lines) > 1 and lines[0].startswith("Exception encountered") else 0]
-    return ModelError(f"The model must be a classifier of inputs of shape {tuple(input_shape)}. Received: {reason}")
+    return ModelError(
+        f"The model must be a classifier of inputs of shape {tuple(input_shape)}. Received: {reason(error)}"
+    )

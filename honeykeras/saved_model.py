@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from honeykeras import manifest, trusted_operations
 from honeykeras._files import describe
+from honeykeras._messages import reason
 from honeykeras.errors import ModelError, StorageError
 from honeykeras.outputs import softmax_input
 
@@ -74,14 +75,6 @@ def load_graph(path: Path) -> Any:
         return tf.saved_model.load(str(path))
     except Exception as error:  # A graph that was damaged ends in errors of all kinds.
         raise ModelError(f"{path} must be a SavedModel that can be loaded. Received: {reason(error)}") from None
-
-
-def reason(error: Exception) -> str:
-    """The one line of TensorFlow's error that says why. It puts where before it, at length."""
-    lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines() if line.strip()]
-    asserted = (line for line in lines if line.startswith("assertion failed"))
-    said = (line for line in lines if not line.startswith(("Graph execution error", "Detected at node")))
-    return next(asserted, next(said, type(error).__name__)).split(" [[{{")[0].strip()
 
 
 def classifier(path: Path, loaded: Any, signature: str = _SIGNATURE, output: str | None = None) -> keras.Model:

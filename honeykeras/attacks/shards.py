@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from honeykeras import _arrays, _checks, _documents, _files, _scratch
-from honeykeras._messages import first_line, shortened
+from honeykeras._messages import file_reason, first_line, shortened
 from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.errors import InvalidArgumentError, StorageError
 
@@ -323,14 +322,14 @@ def _write_tfrecord(path: Path, arrays: _Arrays) -> None:
                 feature = {name: _feature(value) for name, value in zip(arrays, values, strict=True)}
                 writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
     except tf.errors.OpError as error:
-        raise OSError(_reason(error)) from error
+        raise OSError(file_reason(error)) from error
 
 
 def _read_tfrecord(path: Path, input_shape: tuple[int, ...]) -> _Arrays:
     try:
         records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
     except tf.errors.OpError as error:
-        raise OSError(_reason(error)) from error
+        raise OSError(file_reason(error)) from error
     parsed = tf.io.parse_example(records, feature_description(input_shape))
     arrays = {name: parsed[name].numpy() for name in _FIELDS}
     success = arrays["success"].astype(np.bool_)
@@ -346,11 +345,6 @@ def _feature(value: np.ndarray) -> tf.train.Feature:
 
 
 FORMATS = {"npz": _Format(_write_npz, _read_npz), "tfrecord": _Format(_write_tfrecord, _read_tfrecord)}
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    """What TensorFlow says of a file, without the path before it and the operation around it."""
-    return re.sub(r"{{.*?}} | \[Op:.*", "", error.message).split("; ")[-1]
 
 
 def _by_name(examples: AdversarialExamples) -> _Arrays:

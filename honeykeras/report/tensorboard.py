@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from honeykeras._files import PathLike, describe
+from honeykeras._messages import file_reason
 from honeykeras.errors import StorageError
 from honeykeras.report.figures import figures, png
 
@@ -35,8 +36,8 @@ def write_summaries(document: Mapping[str, Any], folder: PathLike, *, step: int 
             for name, image in plots.items():
                 tf.summary.image(f"honeykeras/{name}", image)
     except (OSError, tf.errors.OpError) as error:
-        reason = describe(error) if isinstance(error, OSError) else error.message
-        raise StorageError(f"Cannot write events to {folder}: {reason}.") from error
+        why = describe(error) if isinstance(error, OSError) else file_reason(error)
+        raise StorageError(f"Cannot write events to {folder}: {why}.") from error
 
 
 def _scalars(document: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from honeykeras._documents import read_json, write_json
-from honeykeras._messages import first_line, shortened
+from honeykeras._messages import file_reason, first_line, reason, shortened
 from honeykeras.errors import KeyFileError, StorageError
 
 SCHEMA = {
@@ -86,6 +86,29 @@ def test_is_read_as_it_was_written(tmp_path):
 def test_errors_that_say_nothing_are_named():
     assert first_line(KeyError()) == "KeyError"
     assert first_line(ValueError(" \n\n  two\nthree")) == "two"
+    for silent in (KeyError(), ValueError(" \n "), ValueError("\x1b[1m\n"), ValueError("Graph execution error:\n\n")):
+        assert reason(silent) == file_reason(silent) == type(silent).__name__
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        ("Graph execution error:\n\nDetected at node x\n\nNo such thing. [[{{node x}}]] [Op:f]", "No such thing."),
+        (
+            "Exception encountered when calling \x1b[1mD.call()\x1b[0m.\n\n\x1b[1mNo match\x1b[0m\n\nMore",
+            "No match",
+        ),
+        ("{{function_node __wrapped__F}} No such file; none [Op:F]", "No such file; none"),
+        ("Graph execution error:\nfoo\nassertion failed: [x]", "assertion failed: [x]"),
+        ("x" * 1000 + "\x07", "x" * 196 + " ..."),
+    ],
+)
+def test_where_tensorflow_was_is_left_out(message, why):
+    assert reason(ValueError(message)) == why
+
+
+def test_path_of_a_file_is_left_out():
+    assert file_reason(ValueError("{{function_node x}} " + "long/" * 99 + "; No space left [Op:y]")) == "No space left"
 
 
 def test_text_is_printable_and_short():
