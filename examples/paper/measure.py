@@ -11,14 +11,14 @@ in the seconds that they state.
 
 import argparse
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import honeykeras as hk
-from honeykeras import attacks, data, detection, evaluation, models, recipes, report, training
+from honeykeras import attacks, data, detection, evaluation, models, provenance, recipes, report, training
+from honeykeras.errors import InvalidArgumentError
 
 _MODELS = ("model", "baseline", "yardstick")
 
@@ -53,15 +53,10 @@ def make_attacks(names: list[str], parts: data.Data, seed: int) -> list[attacks.
 def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path) -> tuple[dict, dict]:
     """Trains the models, or reads those of an interrupted run; returns them, and how they were trained."""
     honeypot = hk.Honeypot(example_key(options.recipe, seed, parts), options.recipe)
-    settings = {
-        "dataset": options.dataset,
-        "seed": seed,
-        "recipe": honeypot.recipe.get_config(),
-        "epochs": options.epochs or training.EPOCHS[options.dataset],
-    }
+    epochs = options.epochs or training.EPOCHS[options.dataset]
     if not folder.exists():
         begin = time.monotonic()
-        trained = training.train(parts, honeypot, epochs=settings["epochs"], yardstick=True, seed=seed, verbose=2)
+        trained = training.train(parts, honeypot, epochs=epochs, yardstick=True, seed=seed, verbose=2)
         seconds = round(time.monotonic() - begin)
         # Renamed at the end: a folder of that name is complete.
         scratch = folder.with_name(f".{folder.name}")
@@ -69,15 +64,20 @@ def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path
         scratch.mkdir(parents=True)
         for name in _MODELS:
             models.save(getattr(trained, name), scratch / f"{name}.keras")
-        used = {**settings, "planted": honeypot.planted.get_config(), "seconds": {"training": seconds}}
-        report.write(scratch / "settings.json", used)
-        scratch.rename(folder)
-    used = json.loads((folder / "settings.json").read_text())
-    if differing := [name for name, value in settings.items() if used[name] != json.loads(json.dumps(value))]:
-        raise SystemExit(
-            f"{folder} must hold models of these settings. Received: another {', '.join(differing)}. "
-            "Choose another --output."
+        settings = provenance.settings_of(options.dataset, honeypot, epochs=epochs, seed=seed)
+        provenance.write(
+            scratch,
+            {**settings, "seconds": {"training": seconds}},
+            history=trained.history,
+            baseline_history=trained.baseline_history,
         )
+        scratch.rename(folder)
+    wanted = {"dataset": options.dataset, "seed": seed, "key_id": honeypot.key.key_id, "epochs": epochs}
+    try:
+        used = provenance.read(folder / "model.keras")
+        provenance.check(used, **wanted, recipe=honeypot.recipe.get_config())
+    except InvalidArgumentError as error:
+        raise SystemExit(f"{error} Choose another --output.") from None
     return {name: models.load(folder / f"{name}.keras") for name in _MODELS}, used
 
 
@@ -103,7 +103,7 @@ def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
         **used,
         "samples": options.samples,
         "attacks": {attack.name: attack.get_config() for attack in judged},
-        "seconds": {**used["seconds"], "evaluation": round(time.monotonic() - begin)},
+        "seconds": {**used.get("seconds", {}), "evaluation": round(time.monotonic() - begin)},
     }
     return report.make(found, settings)
 
@@ -117,7 +117,7 @@ def record(options: argparse.Namespace, seed: int, swept: Sequence[evaluation.Sw
         report.write(path, measure(options, seed, folder))
     if swept:
         report.write(path, report.with_sweep(report.read(path), swept), overwrite=True)
-    print(line(json.loads(path.read_text())), flush=True)
+    print(line(report.read(path)), flush=True)
     return path
 
 

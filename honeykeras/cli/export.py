@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from honeykeras import provenance
 from honeykeras.cli import options
 from honeykeras.cli.startup import load_tensorflow
 from honeykeras.errors import InvalidArgumentError
@@ -117,10 +118,10 @@ def export(
         raise InvalidArgumentError(
             "`--input-range` is for an artifact without a detector, which has its key's. Received: `--key` as well."
         )
+    trained = provenance.read(model_path) if key_path else {}
     load_tensorflow()
     import honeykeras as hk
     from honeykeras import attacks
-    from honeykeras.cli import quickstart
     from honeykeras.evaluation import fit_detector
     from honeykeras.export import KEY_PATHS, archive, save, save_guarded
 
@@ -136,7 +137,7 @@ def export(
     archive.check_arguments(
         output, version, policy=policy, key_paths=key_paths, class_names=names, num_classes=key.num_classes
     )
-    quickstart.check_provenance(model_path, dataset, key, seed)
+    provenance.check(trained, dataset=dataset, key_id=key.key_id, seed=seed)
     model, data = hk.models.load(model_path), hk.data.load(dataset, seed=seed)
     attack = attacks.PGD(epsilon=data.epsilon, seed=seed)
     # First of all, so that a file that is no key is told before the detector is fitted.

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
+from honeykeras import provenance
 from honeykeras._arrays import read_mask
 from honeykeras._files import check_absent, staged
 from honeykeras.cli import export as artifacts
@@ -191,7 +192,7 @@ def train(
     )
     with staged(output, overwrite=overwrite, holds=steps.TRAINED) as folder:
         folder.mkdir()
-        settings = {**steps.training_settings(dataset, honeypot, epochs, seed), "batch_size": batch_size}
+        settings = {**provenance.settings_of(dataset, honeypot, epochs=epochs, seed=seed), "batch_size": batch_size}
         steps.save_trained(folder, trained, settings)
         written = [name for name in steps.TRAINED if (folder / name).exists()]
     click.echo(f"Wrote {', '.join(written)} to {output}.")
@@ -358,6 +359,7 @@ def evaluate(
     The controls are detectors for wrong keys, and a model trained without a honeypot. Use the seed that the models
     were trained with: it decides which images they have not seen.
     """
+    trained = provenance.read(model_path)
     load_tensorflow()
     import honeykeras as hk
     from honeykeras.cli import quickstart, table
@@ -373,7 +375,7 @@ def evaluate(
         raise InvalidArgumentError(f"The baseline must be another model. Received: {model_path} for both.")
     if yardstick_path and yardstick_path.resolve() in (model_path.resolve(), baseline_path.resolve()):
         raise InvalidArgumentError(f"The yardstick must be a third model. Received: {yardstick_path} for two.")
-    provenance = quickstart.check_provenance(model_path, dataset, key, seed)
+    provenance.check(trained, dataset=dataset, key_id=key.key_id, seed=seed)
     model = options.load_model(model_path, sealing_key_path, public_key, unsigned)
     baseline = hk.models.load(baseline_path)
     yardstick = hk.models.load(yardstick_path) if yardstick_path else None
@@ -394,7 +396,7 @@ def evaluate(
         seed=seed,
         verbose=verbose,
     )
-    used = {**provenance, **quickstart.evaluation_settings(dataset, attacks, samples, seed)}
+    used = {**trained, **quickstart.evaluation_settings(dataset, attacks, samples, seed)}
     document = hk.report.make(evaluation, used)
     hk.report.write(output, document, overwrite=overwrite)
     hk.report.write_page(page, document, overwrite=overwrite)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,21 +9,20 @@ from typing import Any
 import click
 
 import honeykeras as hk
-from honeykeras import _checks, attacks, data, models, report, training
+from honeykeras import _checks, attacks, data, models, provenance, report, training
 from honeykeras._files import staged
 from honeykeras.detection import KeyScoreDetector
 from honeykeras.detection.calibration import check_sample_size
-from honeykeras.errors import InvalidArgumentError
 from honeykeras.evaluation import Evaluation, evaluate, fit_detector
 from honeykeras.export import POLICIES, SealingKey, save, save_guarded
 from honeykeras.recipes import Recipe
 
 # What each command leaves in its folder.
-TRAINED = ("model.keras", "baseline.keras", "yardstick.keras", "training.json")
+TRAINED = ("model.keras", "baseline.keras", "yardstick.keras", provenance.FILE)
 QUICKSTART = (
     "model.keras",
     "baseline.keras",
-    "training.json",
+    provenance.FILE,
     "watermark.key",
     "report.json",
     "report.html",
@@ -68,7 +65,7 @@ def run(
         click.echo(f"3/5  Training without a honeypot, then with one (recipe {recipe.name!r}), {epochs} epochs each")
         honeypot = hk.Honeypot(key, recipe)
         trained = training.train(parts, honeypot, epochs=epochs, seed=seed, verbose=verbose)
-        used = training_settings(dataset, honeypot, epochs, seed)
+        used = provenance.settings_of(dataset, honeypot, epochs=epochs, seed=seed)
         save_trained(folder, trained, used)
 
         click.echo("4/5  Attacking both models and detecting the attacks, with the key and eight wrong ones")
@@ -105,49 +102,7 @@ def save_trained(folder: Path, trained: training.Trained, settings: Mapping[str,
     models.save(trained.baseline, folder / "baseline.keras")
     if trained.yardstick:
         models.save(trained.yardstick, folder / "yardstick.keras")
-    histories = {"history": trained.history, "baseline_history": trained.baseline_history}
-    report.write(folder / "training.json", {"settings": settings, **histories})
-
-
-def check_provenance(model_path: Path, dataset: str, key: hk.WatermarkKey, seed: int) -> dict[str, Any]:
-    """Returns how a model was trained, from the `training.json` beside it; nothing if there is none.
-
-    Raises:
-        InvalidArgumentError: If it was trained on another data set, with another key or another seed: then it has
-            seen other images than the ones it is to be judged on suppose.
-    """
-    path = model_path.with_name("training.json")
-    try:
-        settings = dict(json.loads(path.read_text())["settings"])
-    except FileNotFoundError:
-        warnings.warn(
-            f"There is no training.json beside {model_path}: that it was trained on other images of {dataset} than "
-            "it is judged on, and with this key, cannot be checked.",
-            stacklevel=2,
-        )
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidArgumentError(f"{path} must be as `honeykeras train` wrote it. Received: {error}") from None
-    for name, given in {"dataset": dataset, "key_id": key.key_id, "seed": seed}.items():
-        if settings.get(name) != given:
-            raise InvalidArgumentError(
-                f"The model must be judged with the `{name}` that it was trained with, {settings.get(name)!r}. "
-                f"Received: {given!r}."
-            )
-    return settings
-
-
-def training_settings(dataset: str, honeypot: hk.Honeypot, epochs: int, seed: int) -> dict[str, Any]:
-    """How models were trained, for a report. Nothing secret."""
-    return {
-        "dataset": dataset,
-        "seed": seed,
-        "key_id": honeypot.key.key_id,
-        "watermark": honeypot.key.description["watermark"],
-        "recipe": honeypot.recipe.get_config(),
-        "planted": honeypot.planted.get_config(),
-        "epochs": epochs,
-    }
+    provenance.write(folder, settings, history=trained.history, baseline_history=trained.baseline_history)
 
 
 def evaluation_settings(dataset: str, used: list[attacks.Attack], samples: int, seed: int) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from honeykeras import report
+import honeykeras as hk
+from honeykeras import provenance, report
 from honeykeras._arrays import read_mask
 from honeykeras._files import sha256
 from honeykeras.attacks.examples import AdversarialExamples
@@ -128,6 +129,33 @@ def test_report_with_its_plots(reported, damaged, tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "report.json"
     path.write_bytes(data.draw(damaged(reported)))
     opens(lambda: shown(report.read(path)))
+
+
+@pytest.fixture(scope="module")
+def trained_path(tmp_path_factory):
+    """Where a model would be that `honeykeras train` made."""
+    folder = tmp_path_factory.mktemp("trained")
+    settings = provenance.settings_of(
+        "digits", hk.Honeypot(hk.WatermarkKey(bytes(32), (8, 8, 1), 10)), epochs=2, seed=3
+    )
+    provenance.write(folder, settings, history={"loss": [0.5, float("nan")]}, baseline_history={"loss": [0.5, 0.25]})
+    return folder / "model.keras"
+
+
+@many
+@given(st.data())
+def test_training_json(trained_path, damaged, data):
+    path = trained_path.parent / provenance.FILE
+    intact = path.read_bytes()
+    path.write_bytes(data.draw(damaged(json.loads(intact))))
+    try:
+        if opens(lambda: provenance.read(trained_path)):
+            trained = provenance.read(trained_path)
+            assert {"dataset", "key_id", "seed"} <= set(trained)
+            json.dumps(trained, allow_nan=False).encode()
+            opens(lambda: provenance.check(trained, dataset="digits", seed=3))
+    finally:
+        path.write_bytes(intact)
 
 
 @pytest.fixture(scope="module")

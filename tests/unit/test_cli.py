@@ -514,7 +514,9 @@ class TestMistakes:
         (tmp_path / "training.json").write_text("{}")
         (tmp_path / "model.keras").write_bytes((trained / "model.keras").read_bytes())
         other = {"model": tmp_path / "model.keras"}
-        assert "as `honeykeras train` wrote it" in fails(capsys, self.judge(trained, key_path, tmp_path / "r", **other))
+        assert "as `honeykeras train` writes it" in fails(
+            capsys, self.judge(trained, key_path, tmp_path / "r", **other)
+        )
 
     def test_unknown_provenance_is_a_warning(self, capsys, tmp_path, trained, key_path):
         (tmp_path / "model.keras").write_bytes((trained / "model.keras").read_bytes())
