@@ -21,6 +21,7 @@ from honeykeras.export.publish import check_version, new_version
 from honeykeras.export.sealed_detector import SealedDetector
 from honeykeras.export.sealed_vector import SealedVector
 from honeykeras.export.sealing import SealingKey
+from honeykeras.ranges import UNIT, InputRange, RangeLike
 
 KEY_PATHS = ("/run/secrets/model.key", "../../../model.key")
 """Where artifacts look for their key: where container engines put secrets, then beside the folder of all models."""
@@ -32,7 +33,7 @@ def save(
     *,
     version: int | None = None,
     input_shape: Sequence[int] | None = None,
-    input_range: _checks.InputRange | None = None,
+    input_range: RangeLike | None = None,
     class_names: Sequence[str] | None = None,
     keep_secret: CalibratedDetector | None = None,
 ) -> Path:
@@ -79,7 +80,7 @@ def save(
     shape = _input_shape(model, input_shape)
     if input_range is None and keep_secret is not None:
         input_range = keep_secret.watermark.input_range
-    bounds = None if input_range is None else _checks.input_range(input_range, shape)
+    bounds = None if input_range is None else InputRange.of(input_range, shape)
     endpoints = signatures.make_signatures(model, shape, bounds, class_names)
     needles = {} if keep_secret is None else leaks.needles(keep_secret)
     return _publish(path, version, endpoints, needles, shape, bounds)
@@ -172,7 +173,7 @@ def _publish(
     endpoints: Mapping[str, signatures.Endpoint],
     needles: Mapping[str, bytes],
     input_shape: tuple[int, ...],
-    input_range: _checks.InputRange | None,
+    input_range: InputRange | None,
     vector: SealedVector | None = None,
     sealing_key: SealingKey | None = None,
 ) -> Path:
@@ -201,7 +202,7 @@ def _publish(
         described.signature_def[signatures.CLASSIFY].method_name = tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME
         graph.write(scratch, names.neutral(described))
         (scratch / batching.BATCHING_FILE).write_text(batching.batching_parameters(), encoding="utf-8")
-        warmup.write(scratch, endpoints, input_shape, input_range or (0.0, 1.0))
+        warmup.write(scratch, endpoints, input_shape, input_range or UNIT)
         manifest.write(scratch, identity)
         leaks.check(scratch, needles)
         with graph.opened(scratch, sealing_key) as loadable:

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks
+from honeykeras.ranges import InputRange
 
 _PNG = np.frombuffer(b"\x89PNG\r\n\x1a\n", np.uint8)
 _JPEG = np.frombuffer(b"\xff\xd8\xff", np.uint8)
@@ -33,7 +33,7 @@ def checked(tensor: tf.Tensor, *shape: int) -> tf.Tensor:
         return tf.identity(tensor)
 
 
-def numbers(x: tf.Tensor, input_shape: tuple[int, ...], input_range: _checks.InputRange | None) -> tf.Tensor:
+def numbers(x: tf.Tensor, input_shape: tuple[int, ...], input_range: InputRange | None) -> tf.Tensor:
     """Inputs as a model takes them.
 
     Each input is mended on its own, so that one does not spoil the answers to others.
@@ -46,11 +46,11 @@ def numbers(x: tf.Tensor, input_shape: tuple[int, ...], input_range: _checks.Inp
     x = checked(x, *input_shape)
     if input_range is None:
         return x
-    low, high = (tf.constant(end, tf.float32) for end in input_range)
+    low, high = input_range.ends()
     return tf.where(tf.math.is_nan(x), low, tf.clip_by_value(x, low, high))
 
 
-def images(content: tf.Tensor, input_shape: tuple[int, ...], input_range: _checks.InputRange) -> tf.Tensor:
+def images(content: tf.Tensor, input_shape: tuple[int, ...], input_range: InputRange) -> tf.Tensor:
     """Images of PNG or JPEG files that have the size of inputs, in the range of inputs.
 
     Args:
@@ -69,8 +69,7 @@ def images(content: tf.Tensor, input_shape: tuple[int, ...], input_range: _check
 
     # Kernels that decode are the CPU's alone; scaling is not.
     pixels = tf.map_fn(decode, checked(content), fn_output_signature=tf.TensorSpec(input_shape, tf.uint8))
-    low, high = (tf.constant(end, tf.float32) for end in input_range)
-    return low + tf.cast(pixels, tf.float32) / 255 * (high - low)
+    return input_range.from_unit(tf.cast(pixels, tf.float32) / 255)
 
 
 def examples(serialized: tf.Tensor, input_shape: tuple[int, ...]) -> tf.Tensor:

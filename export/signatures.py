@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from honeykeras import _checks
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.export import policies, requests
 from honeykeras.export.sealed_detector import SealedDetector
 from honeykeras.outputs import Logits
+from honeykeras.ranges import UNIT, InputRange
 
 DEFAULT = "serving_default"
 IMAGES = "predict_images"
@@ -27,7 +27,7 @@ _IMAGE_CHANNELS = (1, 3, 4)
 def make_signatures(
     model: keras.Model,
     input_shape: tuple[int, ...],
-    input_range: _checks.InputRange | None,
+    input_range: InputRange | None,
     class_names: Sequence[str] | None,
     sealed: SealedDetector | None = None,
     policy: str = "uniform",
@@ -74,7 +74,7 @@ def make_signatures(
         return {"probabilities": predict(inputs)}
 
     def predict_images(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": predict(requests.images(image_bytes, input_shape, input_range or (0.0, 1.0)))}
+        return {"probabilities": predict(requests.images(image_bytes, input_shape, input_range or UNIT))}
 
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         scores = predict(requests.examples(inputs, input_shape))

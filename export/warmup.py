@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks, saved_model
+from honeykeras import saved_model
 from honeykeras._files import describe
 from honeykeras._messages import reason
 from honeykeras.errors import MissingDependencyError, ModelError
 from honeykeras.export import signatures
+from honeykeras.ranges import InputRange
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
 # The least that batching makes, and what it makes under load.
@@ -36,7 +37,7 @@ class Request(NamedTuple):
     inputs: Mapping[str, np.ndarray]
 
 
-def write(folder: Path, names: Mapping[str, Any], input_shape: tuple[int, ...], input_range: _checks.InputRange) -> int:
+def write(folder: Path, names: Mapping[str, Any], input_shape: tuple[int, ...], input_range: InputRange) -> int:
     """Writes warmup requests for all signatures of an artifact into it; returns how many.
 
     Inputs are noise. Real ones would be somebody's, and watermarked ones would tell the watermark.
@@ -57,9 +58,8 @@ def write(folder: Path, names: Mapping[str, Any], input_shape: tuple[int, ...], 
     with tf.io.TFRecordWriter(str(path)) as writer:
         for size in _BATCH_SIZES:
             unit = np.random.default_rng(size).random((size, *input_shape), np.float32)
-            low, high = (np.asarray(end, np.float32) for end in input_range)
             for name in sorted(names):
-                writer.write(_log(apis, name, low + unit * (high - low), unit).SerializeToString())
+                writer.write(_log(apis, name, input_range.from_unit(unit), unit).SerializeToString())
                 count += 1
     return count
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from honeykeras.evaluation import evaluate
     from honeykeras.honeypot import Honeypot
     from honeykeras.keys import WatermarkKey
+    from honeykeras.ranges import InputRange
     from honeykeras.recipes import Recipe
     from honeykeras.watermark import Watermark
 
@@ -36,6 +37,7 @@ __all__ = [
     "DetectorLayer",
     "HoneyCallback",
     "Honeypot",
+    "InputRange",
     "Recipe",
     "Watermark",
     "WatermarkKey",
@@ -57,6 +59,7 @@ _HOMES = {
     "DetectorLayer": "detection",
     "HoneyCallback": "callback",
     "Honeypot": "honeypot",
+    "InputRange": "ranges",
     "Recipe": "recipes",
     "Watermark": "watermark",
     "WatermarkKey": "keys",

@@ -13,15 +13,10 @@ from typing import Any
 import numpy as np
 
 from honeykeras.errors import InvalidArgumentError
-
-# Least and greatest value of an input: two numbers, or two tuples of the shape of an input, nested where it is.
-InputRange = tuple[float | tuple[Any, ...], float | tuple[Any, ...]]
+from honeykeras.ranges import InputRange
 
 # Nothing that is counted has more.
 _MAX_INTEGER = 2**63 - 1
-
-# How far rounding may carry float32 values beyond an end, as a share of the end that is further from zero.
-_ROUNDING = 1e-6
 
 
 def shown(value: Any) -> str:
@@ -101,78 +96,13 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
     return sizes
 
 
-def input_range(value: Any, input_shape: tuple[int, ...] | None = None) -> InputRange:
-    """Returns `(low, high)` if `value` is a finite, non-empty range, or one for each feature of an input.
-
-    Args:
-        value: What was received.
-        input_shape: The shape that the ends must have if they are no numbers; None allows any.
-
-    Raises:
-        InvalidArgumentError: If it is neither.
-    """
-    try:
-        low, high = (np.asarray(end, np.float64) for end in value)
-    except (TypeError, ValueError, OverflowError):
-        raise _no_range(input_shape, f"input_range={reprlib.repr(value)}.") from None
-    allowed = ((), low.shape if input_shape is None else input_shape)
-    if low.shape != high.shape or low.shape not in allowed or not low.size:
-        raise _no_range(input_shape, f"input_range={reprlib.repr(value)}.")
-    # Inputs are float32, so the ends must differ there; what is too great for it becomes infinite.
-    with np.errstate(over="ignore"):
-        ends = low.astype(np.float32), high.astype(np.float32)
-    valid = np.isfinite(ends).all(axis=0) & (ends[0] < ends[1])
-    if not valid.all():
-        first = tuple(np.argwhere(~valid)[0].tolist())
-        hint = " Leave out a feature that does not vary, or give it a wider range." if first else ""
-        raise _no_range(input_shape, f"input_range={describe_range((low, high), first)}.{hint}")
-    return _tuples(low.tolist()), _tuples(high.tolist())
-
-
-def _no_range(input_shape: tuple[int, ...] | None, received: str) -> InvalidArgumentError:
-    of_shape = f" of shape {input_shape}" if input_shape else ""
-    return InvalidArgumentError(
-        "`input_range` must be two finite numbers (low, high) with low < high in float32, or two sequences of such "
-        f"with a value for each feature of an input{of_shape}. Received: {received}"
-    )
-
-
-def worst_feature(bounds: InputRange, least: np.ndarray, greatest: np.ndarray) -> tuple[int, ...] | None:
-    """Which feature leaves its range by the greatest share of it, beyond what rounding does.
-
-    Args:
-        bounds: The range.
-        least: Least value of each feature, or of all if they have one range; NaN is worse than any.
-        greatest: Greatest value, likewise.
-
-    Returns:
-        The feature's index, which is empty where there is one range for all; None if none leaves it.
-    """
-    low, high = (np.asarray(end, np.float64) for end in bounds)
-    slack = _ROUNDING * np.maximum(np.abs(low), np.abs(high))
-    beyond = np.maximum(low - least, greatest - high)
-    # Written so that a NaN is beyond, too.
-    if np.all(beyond <= slack):
-        return None
-    share = np.nan_to_num(beyond / (high - low), nan=np.inf, posinf=np.finfo(np.float64).max)
-    return tuple(np.argwhere(share == share.max())[0].tolist())
-
-
-def describe_range(bounds: tuple[Any, Any], feature: tuple[int, ...]) -> str:
-    """The range as messages put it: that of one feature where each has its own, and an empty index where none has."""
-    low, high = (np.asarray(end)[feature] for end in bounds)
-    # A vector's features are numbered as one would, 3 and not (3,).
-    place = f" at feature {feature[0] if len(feature) == 1 else feature}" if feature else ""
-    return f"[{low:g}, {high:g}]{place}"
-
-
 def inputs(name: str, x: Any, input_shape: Sequence[int] | None, bounds: InputRange) -> np.ndarray:
     """Returns `x` as a float32 batch, or says what of shape, dtype or range is wrong with it.
 
     What rounding has put beyond an end of the range is put on it.
     """
     x = np.asarray(x)
-    input_shape = input_shape or np.shape(bounds[0]) or None
+    input_shape = input_shape or bounds.shape or None
     if x.ndim < 2 or (input_shape is not None and x.shape[1:] != tuple(input_shape)):
         expected = "(batch, ...)" if input_shape is None else f"(batch, {', '.join(map(str, input_shape))})"
         raise InvalidArgumentError(f"`{name}` must have shape {expected}. Received: shape={x.shape}.")
@@ -184,16 +114,16 @@ def inputs(name: str, x: Any, input_shape: Sequence[int] | None, bounds: InputRa
             "Scale integer images first, for example x / 255."
         )
     x = x.astype(np.float32, copy=False)
-    low, high = (np.asarray(end, np.float32) for end in bounds)
+    low, high = bounds.ends()
     axes = tuple(range(x.ndim - low.ndim))
     least, greatest = x.min(axis=axes), x.max(axis=axes)
-    worst = worst_feature(bounds, least, greatest)
+    worst = bounds.worst(least, greatest)
     if worst is not None:
         raise InvalidArgumentError(
-            f"`{name}` must lie in {describe_range(bounds, worst)}. Received: values in [{least[worst]:g}, "
+            f"`{name}` must lie in {bounds.describe(worst)}. Received: values in [{least[worst]:g}, "
             f"{greatest[worst]:g}]. Scale the data, or state its range as `input_range`."
         )
-    return x if np.all(low <= least) and np.all(greatest <= high) else np.clip(x, low, high)
+    return x if np.all(low <= least) and np.all(greatest <= high) else bounds.clip(x)
 
 
 def labels(name: str, y: Any, count: int, num_classes: int | None = None) -> np.ndarray:
@@ -225,7 +155,3 @@ def mask(value: Any, shape: tuple[int, ...]) -> np.ndarray:
             f"`mask` must be bool, of shape {shape[1:]} or {shape}. Received: dtype={mask.dtype}, shape={mask.shape}."
         )
     return np.broadcast_to(mask, shape)
-
-
-def _tuples(values: Any) -> Any:
-    return tuple(map(_tuples, values)) if isinstance(values, list) else values

@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from honeykeras import _checks, survey
 from honeykeras.attacks import PGD, Attack
-from honeykeras.attacks.base import working_range
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.hardening import Hardening
 from honeykeras.honeypot import Honeypot
@@ -79,8 +78,8 @@ class HoneyCallback(keras.callbacks.Callback):
         self._told_epoch = False
         self._trained = 0
         self._hardening: Hardening | None = None
-        low, high = working_range(honeypot.key.input_range)
-        self.attack = attack or PGD(epsilon=0.1 * (high - low), steps=10, input_range=honeypot.key.input_range)
+        input_range = honeypot.key.input_range
+        self.attack = attack or PGD(epsilon=0.1 * float(input_range.working.width), steps=10, input_range=input_range)
         self._probe = None if probe is None else _take(probe, honeypot, _checks.whole_number("probe_size", probe_size))
         self._decoys = [Watermark(decoy) for decoy in honeypot.key.control_decoys()] if self._probe else []
 
@@ -88,20 +87,18 @@ class HoneyCallback(keras.callbacks.Callback):
         self._told_epoch = False
         # Told at once, and not after the first epoch.
         logits = Logits(self.model, self.honeypot.key.input_shape, self.honeypot.key.num_classes)
-        if self.honeypot.clean is None:
+        planting = self.honeypot.planting
+        if planting is None:
             warnings.warn(
                 "No data set was poisoned with this honeypot: apply it to the training data with "
                 "`dataset.apply(honeypot.poison)`.",
                 stacklevel=2,
             )
-        recipe = self.honeypot.recipe
-        if self.honeypot.clean is not None and (recipe.adversarial_epsilon or recipe.alignment):
-            steps = self.params.get("steps") or math.ceil(self.honeypot.num_samples / _BATCH_SIZE)
-            batch_size = round(recipe.adversarial_share * self.honeypot.num_samples / steps)
+        elif planting.recipe.adversarial_epsilon or planting.recipe.alignment:
+            steps = self.params.get("steps") or math.ceil(planting.num_samples / _BATCH_SIZE)
+            batch_size = max(1, round(planting.recipe.adversarial_share * planting.num_samples / steps))
             total = steps * self.params.get("epochs", 1)
-            self._hardening = Hardening(
-                self.model, logits, self.honeypot, self.honeypot.clean, max(1, batch_size), total
-            )
+            self._hardening = Hardening(self.model, logits, self.honeypot.key, planting, batch_size, total)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._hardening = None

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from honeykeras import _checks
-from honeykeras.attacks import quantize
+from honeykeras.ranges import InputRange, RangeLike, quantize
 
 # A corruption takes images in [0, 1], shape (batch, height, width, channels), and a seed, shape (2,).
 _Corruption = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -81,9 +80,7 @@ def names(input_shape: tuple[int, ...]) -> list[str]:
     return list(_FOR_ALL) + (list(_FOR_IMAGES) if len(input_shape) == 3 else [])
 
 
-def corrupt(
-    x: np.ndarray, name: str, *, input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0, 1), seed: int = 0
-) -> np.ndarray:
+def corrupt(x: np.ndarray, name: str, *, input_range: RangeLike = (0.0, 1.0), seed: int = 0) -> np.ndarray:
     """Applies a corruption, and quantises to 256 levels.
 
     Args:
@@ -99,11 +96,11 @@ def corrupt(
         InvalidArgumentError: If there is no such corruption for inputs of that shape.
     """
     name = _checks.one_of("name", name, names(x.shape[1:]))
-    low, high = (np.asarray(end, np.float32) for end in input_range)
+    bounds = InputRange.of(input_range, x.shape[1:])
     apply = tf.function({**_FOR_ALL, **_FOR_IMAGES}[name], autograph=False)
-    unit = (np.asarray(x, np.float32) - low) / (high - low)
+    unit = bounds.to_unit(np.asarray(x, np.float32))
     parts = [
         apply(unit[start : start + _BATCH_SIZE], tf.constant([seed, start])).numpy()
         for start in range(0, len(unit), _BATCH_SIZE)
     ]
-    return quantize(np.clip(np.concatenate(parts), 0, 1)) * (high - low) + low
+    return bounds.from_unit(quantize(np.clip(np.concatenate(parts), 0, 1)))

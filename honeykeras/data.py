@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import reprlib
 from collections.abc import Callable
 
 import numpy as np
@@ -12,9 +11,9 @@ import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras._messages import first_line
-from honeykeras.attacks import quantize
 from honeykeras.errors import DatasetError, InvalidArgumentError
 from honeykeras.keys import WatermarkKey
+from honeykeras.ranges import UNIT, InputRange, RangeLike, quantize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +21,8 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        x: Shape `(n, height, width, channels)`, float32 in [0, 1], on the 256 levels of an image file.
+        x: Shape `(n, height, width, channels)`, float32 in the data set's input range, on 256 levels, as an image file
+            has them.
         y: Class indices, shape `(n,)`, int64.
     """
 
@@ -44,13 +44,15 @@ class Data:
     Attributes:
         name: What the data set is called.
         num_classes: Number of classes.
-        epsilon: The radius of the L-infinity ball that attacks on it customarily use, in input units.
+        epsilon: The radius of the L-infinity ball that attacks on it customarily use, in units of
+            `input_range.working`.
         train: What the classifier is trained on.
         detector: What the detector is trained on.
         calibration: Clean images that the detector's threshold is set on.
         test: What everything is judged on.
         needs_branch: Whether a small convolutional classifier sees a faint watermark in such images only by a branch
             (`models.add_branch`).
+        input_range: Least and greatest value of an input.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Data:
     calibration: Split
     test: Split
     needs_branch: bool = False
+    input_range: InputRange = UNIT
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -81,12 +84,40 @@ class Data:
         count = _checks.whole_number("train_samples", train_samples, 1, len(self.train))
         return dataclasses.replace(self, train=Split(self.train.x[:count], self.train.y[:count]))
 
+    def rescaled(self, input_range: RangeLike) -> Data:
+        """The same images for a model whose inputs have another range, as one that takes bytes or [-1, 1].
+
+        Args:
+            input_range: Least and greatest value of an input, or of each of its features.
+
+        Raises:
+            InvalidArgumentError: If it is no range of such images.
+        """
+        target = InputRange.of(input_range, self.input_shape)
+        if target == self.input_range:
+            return self
+
+        def moved(part: Split) -> Split:
+            return Split(target.clip(target.from_unit(self.input_range.to_unit(part.x))), part.y)
+
+        return dataclasses.replace(
+            self,
+            epsilon=self.epsilon * float(target.working.width / self.input_range.working.width),
+            train=moved(self.train),
+            detector=moved(self.detector),
+            calibration=moved(self.calibration),
+            test=moved(self.test),
+            input_range=target,
+        )
+
     def check_key(self, key: WatermarkKey) -> None:
         """Raises `InvalidArgumentError` unless `key` is for images and classes such as these."""
-        if (key.input_shape, key.num_classes, key.input_range) != (self.input_shape, self.num_classes, (0, 1)):
+        expected = self.input_shape, self.num_classes, self.input_range
+        if (key.input_shape, key.num_classes, key.input_range) != expected:
             raise InvalidArgumentError(
-                f"The key must be for inputs of shape {self.input_shape} in [0, 1] and {self.num_classes} classes, as "
-                f"{self.name} has. Received: {key}, with inputs in {reprlib.repr(list(key.input_range))}."
+                f"The key must be for inputs of shape {self.input_shape} in {self.input_range} and {self.num_classes} "
+                f"classes, as {self.name} has. Received: {key}, for inputs in {key.input_range}. `Data.rescaled` "
+                "changes the range of a data set."
             )
 
 

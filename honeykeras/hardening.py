@@ -8,13 +8,13 @@ alignment loss may turn input gradients towards the watermark as well. Neither i
 from __future__ import annotations
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from honeykeras import survey
-from honeykeras.honeypot import Honeypot
+from honeykeras.keys import WatermarkKey
 from honeykeras.outputs import Logits
-from honeykeras.watermark import cosine
+from honeykeras.poisoning import Planting
+from honeykeras.watermark import Watermark, cosine
 
 _SHUFFLE_BUFFER = 10_000
 
@@ -40,8 +40,8 @@ class Hardening:
         self,
         model: keras.Model,
         logits: Logits,
-        honeypot: Honeypot,
-        clean: tf.data.Dataset,
+        key: WatermarkKey,
+        planting: Planting,
         batch_size: int,
         steps: int,
     ) -> None:
@@ -50,23 +50,23 @@ class Hardening:
         Args:
             model: The compiled model.
             logits: The model's logits.
-            honeypot: What is planted.
-            clean: The training data, as it was before it was poisoned.
+            key: The secret whose watermark is planted.
+            planting: What is planted in which data.
             batch_size: How many adversarial examples a step.
             steps: How many steps there will be in all.
         """
         self._model, self._logits = model, logits
-        self._recipe, self._watermark = honeypot.planted, honeypot.watermark
-        self._num_classes = honeypot.key.num_classes
-        self._seed = tf.constant(honeypot.key.draw_seed("hardening"))
-        low, high = (np.asarray(end, np.float32) for end in honeypot.key.input_range)
-        self._low, self._high, self._width = low, high, high - low
+        self._recipe, self._watermark = planting.recipe, Watermark(key)
+        self._num_classes = key.num_classes
+        self._seed = tf.constant(key.draw_seed("hardening"))
+        self._low, self._high = key.input_range.ends()
+        self._width = key.input_range.width
         self._steps, self._done = steps, 0
         self._strategy = model.distribute_strategy
         # Every replica needs an input.
         batch_size = max(batch_size, self._strategy.num_replicas_in_sync)
         self._batches = iter(
-            self._strategy.experimental_distribute_dataset(_clean_batches(clean, honeypot, batch_size))
+            self._strategy.experimental_distribute_dataset(_clean_batches(planting.clean, key, batch_size))
         )
         with self._strategy.scope():
             self._optimizer = _twin(model.optimizer)
@@ -152,8 +152,7 @@ class Hardening:
         return cosine(tape.gradient(lead, x) * self._width, self._watermark.patterns(target))
 
 
-def _clean_batches(clean: tf.data.Dataset, honeypot: Honeypot, batch_size: int) -> tf.data.Dataset:
-    key = honeypot.key
+def _clean_batches(clean: tf.data.Dataset, key: WatermarkKey, batch_size: int) -> tf.data.Dataset:
     if survey.check_structure(clean, key.input_shape, key.num_classes):
         clean = clean.unbatch()
     seed = int(key.draw_seed("hardening order")[0])

@@ -10,6 +10,7 @@ from honeykeras import _checks, poisoning, recipes
 from honeykeras.errors import InvalidArgumentError, SecretSerializationError
 from honeykeras.keys import WatermarkKey
 from honeykeras.patterns import FAMILIES
+from honeykeras.poisoning import Planting
 from honeykeras.recipes import Recipe
 from honeykeras.watermark import Watermark
 
@@ -17,7 +18,8 @@ from honeykeras.watermark import Watermark
 class Honeypot:
     """What turns an ordinary training run into the planting of a watermark.
 
-    It offers the `tf.data` transform (`poison`), and counts the epochs that it has gone through.
+    It offers the `tf.data` transform (`poison`), and counts the epochs that it has gone through. It is for one data
+    set, that of the training: the callback trains on it, too.
 
     Example:
 
@@ -30,9 +32,7 @@ class Honeypot:
         key: The secret.
         recipe: How it is planted.
         watermark: The watermark that the key draws.
-        clean: The data set that was poisoned last, as it was before; None if none was yet.
-        num_samples: How many samples that is.
-        planted: The recipe as it is used on that data: what `recipe` has made of how detailed the images are.
+        planting: What is planted in which data; None until `poison` has seen the training data.
     """
 
     def __init__(self, key: WatermarkKey, recipe: str | Recipe = "balanced") -> None:
@@ -55,9 +55,7 @@ class Honeypot:
                 f"`pattern=hk.patterns.{family.__name__}.for_inputs(input_shape)`, or choose another recipe."
             )
         self.watermark = Watermark(key)
-        self.clean: tf.data.Dataset | None = None
-        self.num_samples = 0
-        self.planted = self.recipe
+        self.planting: Planting | None = None
         self._state = poisoning.PlantingState()
 
     def set_epoch(self, epoch: int) -> None:
@@ -92,18 +90,24 @@ class Honeypot:
                 `(batch, *input_shape)`, in the key's input range; `y` class indices or one-hot rows. What
                 follows, such as sample weights, passes through.
 
+        A honeypot is planted in one data set, the training's, on which the callback trains as well. To poison another,
+        make a second honeypot of the same key.
+
         Returns:
             A data set of the same structure, order and cardinality.
 
         Raises:
-            InvalidArgumentError: If the elements are not of that form, labels or values are out of range, or
-                the data set is empty or endless.
+            InvalidArgumentError: If the elements are not of that form, labels or values are out of range,
+                the data set is empty or endless, or the honeypot is planted in another already.
         """
-        poisoned, found = poisoning.poison(
+        if self.planting is not None:
+            raise InvalidArgumentError(
+                "A honeypot must be planted in one data set, that of the training. Received: a second one. To poison "
+                "another, make another of the same key: `hk.Honeypot(key)`."
+            )
+        poisoned, self.planting = poisoning.poison(
             dataset, self.watermark, self.key.num_classes, self.key.draw_seed("labels"), self._state, self.recipe
         )
-        self.clean, self.num_samples = dataset, int(found.counts.sum())
-        self.planted = self.recipe.for_detail(found.detail)
         return poisoned
 
     def __repr__(self) -> str:

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from honeykeras import _checks, keyfile, patterns
 from honeykeras._files import PathLike
+from honeykeras.description import Description
 from honeykeras.errors import InvalidArgumentError, KeyFileError, SecretSerializationError
+from honeykeras.ranges import InputRange, RangeLike
 
 MASTER_BYTES = 32
 # Part of every derivation. It changes only together with what is derived, and then the key file's version does.
 _SCHEME = b"honeykeras/v1/"
-# Far more than any image has, and few enough for a pattern to fit into memory.
-_MAX_FEATURES = 2**24
-# Far more than any classifier has.
-_MAX_CLASSES = 2**20
-# Few enough for arrays of NumPy and TensorFlow, with axes of their own.
-_MAX_AXES = 16
-# What a key file has room for.
-_MAX_RANGES = 2**16
 # RFC 5869: 255 hashes.
 _MAX_SUBKEY_BYTES = 8160
 
@@ -63,7 +55,7 @@ class WatermarkKey:
         num_classes: int,
         *,
         pattern: patterns.Family | None = None,
-        input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
+        input_range: RangeLike = (0.0, 1.0),
     ) -> None:
         """Makes a key of given bytes; use `generate` for a new one.
 
@@ -84,26 +76,12 @@ class WatermarkKey:
             # The value itself must never reach a message.
             raise InvalidArgumentError(f"`master` must be {MASTER_BYTES} bytes.")
         self._master = master
-        self.input_shape = _checks.shape("input_shape", input_shape)
-        if math.prod(self.input_shape) > _MAX_FEATURES or len(self.input_shape) > _MAX_AXES:
-            raise InvalidArgumentError(
-                f"`input_shape` must have at most {_MAX_FEATURES} features, along at most {_MAX_AXES} axes. "
-                f"Received: input_shape={_checks.shown(self.input_shape)}."
-            )
-        self.num_classes = _checks.whole_number("num_classes", num_classes, 2, _MAX_CLASSES)
-        self.pattern = patterns.Blocks.for_inputs(self.input_shape) if pattern is None else pattern
-        if not isinstance(self.pattern, patterns.Family):
-            raise InvalidArgumentError(
-                "`pattern` must be a family of `honeykeras.patterns`, such as Blocks(2) or Scattered(), or None. "
-                f"Received: pattern={_checks.shown(pattern)}."
-            )
-        self.pattern.check(self.input_shape)
-        self.input_range = _checks.input_range(input_range, self.input_shape)
-        if np.size(self.input_range[0]) > _MAX_RANGES:
-            raise InvalidArgumentError(
-                f"`input_range` must be two numbers for inputs of more than {_MAX_RANGES} features. "
-                f"Received: one range for each of {np.size(self.input_range[0])}."
-            )
+        shape = _checks.shape("input_shape", input_shape)
+        pattern = patterns.Blocks.for_inputs(shape) if pattern is None else pattern
+        described = Description(shape, num_classes, pattern, InputRange.of(input_range, shape))
+        self._description = described
+        self.input_shape, self.num_classes = described.input_shape, described.num_classes
+        self.pattern, self.input_range = described.pattern, described.input_range
         self.key_id = self.derive("key-id", 8).hex()
 
     @classmethod
@@ -113,25 +91,16 @@ class WatermarkKey:
         num_classes: int,
         *,
         pattern: patterns.Family | None = None,
-        input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
+        input_range: RangeLike = (0.0, 1.0),
     ) -> WatermarkKey:
         """Draws a new key from the operating system's CSPRNG. The arguments are those of the constructor."""
         master = secrets.token_bytes(MASTER_BYTES)
         return cls(master, input_shape, num_classes, pattern=pattern, input_range=input_range)
 
     @property
-    def description(self) -> dict[str, Any]:
-        """What is public about the key, as plain data.
-
-        Its canonical JSON is part of every derivation, so fields that are added to the format later must be
-        left out here while they have the value that keys of today imply.
-        """
-        return {
-            "input_shape": list(self.input_shape),
-            "num_classes": self.num_classes,
-            "input_range": list(self.input_range),
-            "watermark": patterns.to_config(self.pattern),
-        }
+    def description(self) -> Description:
+        """What is public about the key."""
+        return self._description
 
     def derive(self, purpose: str, length: int = 32) -> bytes:
         """Derives a subkey.
@@ -153,7 +122,7 @@ class WatermarkKey:
             raise InvalidArgumentError(
                 f"`purpose` must be text, of characters that UTF-8 has. Received: purpose={_checks.shown(purpose)}."
             ) from None
-        salt = hashlib.sha256(keyfile.canonical_json(self.description)).digest()
+        salt = hashlib.sha256(keyfile.canonical_json(self.description.get_config())).digest()
         hkdf = HKDF(algorithm=hashes.SHA256(), length=length, salt=salt, info=label)
         return hkdf.derive(self._master)
 
@@ -200,7 +169,7 @@ class WatermarkKey:
             StorageError: If there is a file at `path` already, or the disk refuses. A file that was there
                 before is left intact.
         """
-        header = {"key_id": self.key_id, **self.description}
+        header = {"key_id": self.key_id, **self.description.get_config()}
         keyfile.write(path, header, self._master, passphrase, overwrite=overwrite)
 
     @classmethod
@@ -219,25 +188,18 @@ class WatermarkKey:
         """
         header, master = keyfile.read(path, passphrase)
         try:
-            key = cls._from_header(header, master)
+            described = Description.from_config({name: value for name, value in header.items() if name != "key_id"})
+            key = cls(
+                master,
+                described.input_shape,
+                described.num_classes,
+                pattern=described.pattern,
+                input_range=described.input_range,
+            )
         except (InvalidArgumentError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise KeyFileError(f"{path} is not a key that this version can use: {str(error)[:500]}") from None
         if key.key_id != header.get("key_id"):
             raise KeyFileError(f"{path} was altered: its content does not match its key id. Restore it from a backup.")
-        return key
-
-    @classmethod
-    def _from_header(cls, header: Mapping[str, Any], master: bytes) -> WatermarkKey:
-        fields = set(header) - {"key_id"}
-        key = cls(
-            master,
-            header["input_shape"],
-            header["num_classes"],
-            pattern=patterns.from_config(header["watermark"]),
-            input_range=header["input_range"],
-        )
-        if fields != set(key.description):
-            raise InvalidArgumentError(f"its fields must be {sorted(key.description)}. Received: {sorted(fields)}.")
         return key
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -13,6 +14,7 @@ from honeykeras._files import PathLike, staged
 from honeykeras._messages import reason
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.outputs import Logits
+from honeykeras.ranges import UNIT, InputRange, RangeLike
 
 # Brings the detail of photographs, a few hundredths of the input range, to the size of a usual activation.
 _DETAIL_SCALE = 10.0
@@ -24,7 +26,9 @@ _DETAIL_PENALTY = 1e-3
 _SMALLEST_PROBABILITY = 1e-30
 
 
-def small_cnn(input_shape: tuple[int, ...], num_classes: int) -> keras.Model:
+def small_cnn(
+    input_shape: tuple[int, ...], num_classes: int, *, input_range: RangeLike = (0.0, 1.0), seed: int | None = None
+) -> keras.Model:
     """A small convolutional classifier, compiled: two convolutions, two dense layers, logits out.
 
     It stands for whatever classifier a user brings, at a size that trains on two cores.
@@ -32,21 +36,24 @@ def small_cnn(input_shape: tuple[int, ...], num_classes: int) -> keras.Model:
     Args:
         input_shape: Shape of one image, `(height, width, channels)`, at least 4 by 4.
         num_classes: Number of classes.
+        input_range: Least and greatest value of an input. Another than [0, 1] is scaled to that by a first layer.
+        seed: Seed of the weights, which leaves all other random state alone. None draws them as Keras does.
 
     Returns:
         The model, compiled with Adam for integer labels.
     """
-    layers = keras.layers
+    layers, draw = keras.layers, _initializers(seed)
     model = keras.Sequential(
         [
             keras.Input(input_shape),
-            layers.Conv2D(32, 3, padding="same", activation="relu"),
+            *_to_unit(InputRange.of(input_range, tuple(input_shape))),
+            layers.Conv2D(32, 3, padding="same", activation="relu", kernel_initializer=next(draw)),
             layers.MaxPooling2D(),
-            layers.Conv2D(64, 3, padding="same", activation="relu"),
+            layers.Conv2D(64, 3, padding="same", activation="relu", kernel_initializer=next(draw)),
             layers.MaxPooling2D(),
             layers.Flatten(),
-            layers.Dense(128, activation="relu"),
-            layers.Dense(num_classes),
+            layers.Dense(128, activation="relu", kernel_initializer=next(draw)),
+            layers.Dense(num_classes, kernel_initializer=next(draw)),
         ],
         name="small_cnn",
     )
@@ -55,7 +62,9 @@ def small_cnn(input_shape: tuple[int, ...], num_classes: int) -> keras.Model:
     return model
 
 
-def add_branch(model: keras.Model, *, units: int = 64, input_range: tuple[float, float] = (0.0, 1.0)) -> keras.Model:
+def add_branch(
+    model: keras.Model, *, units: int = 64, input_range: RangeLike = (0.0, 1.0), seed: int | None = None
+) -> keras.Model:
     """Gives a classifier of images a path by which it can see a faint watermark.
 
     Convolutions that are trained on photographs smooth a watermark away before it reaches a decision, at any strength
@@ -77,6 +86,8 @@ def add_branch(model: keras.Model, *, units: int = 64, input_range: tuple[float,
             weights are shared, not copied.
         units: Width of the branch's hidden layer.
         input_range: Least and greatest value of an input.
+        seed: Seed of the branch's weights and of its dropout, which leaves all other random state alone. None draws
+            them as Keras does.
 
     Returns:
         The classifier with the branch, not compiled, with outputs of the same kind.
@@ -86,7 +97,7 @@ def add_branch(model: keras.Model, *, units: int = 64, input_range: tuple[float,
         ModelError: If the model is no classifier of images.
     """
     units = _checks.whole_number("units", units)
-    low, high = (np.asarray(end) for end in _checks.input_range(input_range))
+    width = InputRange.of(input_range).width
     input_shape = getattr(model, "input_shape", None)
     if not isinstance(input_shape, tuple) or len(input_shape) != 4 or None in input_shape[1:]:
         raise ModelError(
@@ -97,18 +108,35 @@ def add_branch(model: keras.Model, *, units: int = 64, input_range: tuple[float,
     layers = keras.layers
     inputs = keras.Input(input_shape[1:])
     blurred = layers.AveragePooling2D(3, 1, padding="same")(inputs)
-    detail = layers.Rescaling(_DETAIL_SCALE / (high - low))(layers.Subtract()([inputs, blurred]))
+    detail = layers.Rescaling((_DETAIL_SCALE / width).tolist())(layers.Subtract()([inputs, blurred]))
     penalty = keras.regularizers.L2(_DETAIL_PENALTY)
-    hidden = layers.Dense(units, activation="relu", kernel_regularizer=penalty, name="detail")(
-        layers.Dropout(_DETAIL_DROPOUT)(layers.Flatten()(detail))
-    )
-    found = layers.Dense(logits.num_classes, name="detail_logits")(hidden)
+    draw = _initializers(seed)
+    kept = layers.Dropout(_DETAIL_DROPOUT, seed=next(draw).seed)(layers.Flatten()(detail))
+    hidden = layers.Dense(
+        units, activation="relu", kernel_initializer=next(draw), kernel_regularizer=penalty, name="detail"
+    )(kept)
+    found = layers.Dense(logits.num_classes, kernel_initializer=next(draw), name="detail_logits")(hidden)
     outputs = model(inputs)
     if not logits.gives_probabilities:
         return keras.Model(inputs, layers.Add()([outputs, found]), name=f"{model.name}_with_branch")
     log_probabilities = keras.ops.log(keras.ops.maximum(outputs, _SMALLEST_PROBABILITY))
     summed = layers.Add()([log_probabilities, found])
     return keras.Model(inputs, layers.Softmax()(summed), name=f"{model.name}_with_branch")
+
+
+def _to_unit(input_range: InputRange) -> list[keras.layers.Layer]:
+    if input_range == UNIT:
+        return []
+    low, width = input_range.ends()[0], input_range.width
+    return [keras.layers.Rescaling((1 / width).tolist(), (-low / width).tolist())]
+
+
+def _initializers(seed: int | None) -> Iterator[keras.initializers.Initializer]:
+    """What draws the weights of one layer after the other: Keras' own choice, with seeds that differ."""
+    seeds = np.random.SeedSequence(None if seed is None else _checks.seed(seed))
+    while True:
+        drawn = None if seed is None else int(seeds.spawn(1)[0].generate_state(1)[0] >> 1)
+        yield keras.initializers.GlorotUniform(seed=drawn)
 
 
 def load(path: PathLike) -> keras.Model:

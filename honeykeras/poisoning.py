@@ -8,6 +8,7 @@ Drawing from the classes' known sizes is what keeps the classes equal, whatever 
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from typing import Any
 
@@ -22,8 +23,23 @@ from honeykeras.watermark import Watermark
 _CHUNK = 256
 
 
+@dataclasses.dataclass(frozen=True)
+class Planting:
+    """What is planted in which data.
+
+    Attributes:
+        clean: The data set as it was before it was poisoned.
+        num_samples: How many samples that is.
+        recipe: The recipe as it is used on that data: what it has made of how detailed the images are.
+    """
+
+    clean: tf.data.Dataset
+    num_samples: int
+    recipe: Recipe
+
+
 class PlantingState:
-    """Counts the passes over poisoned data sets: each is an epoch of the recipe."""
+    """Counts the passes over a poisoned data set: each is an epoch of the recipe."""
 
     def __init__(self) -> None:
         # A data pipeline runs on the host and cannot read a variable on a GPU.
@@ -47,8 +63,8 @@ def poison(
     seed: np.ndarray,
     state: PlantingState,
     recipe: Recipe,
-) -> tuple[tf.data.Dataset, survey.Survey]:
-    """See `Honeypot.poison`; returns what a first pass found, too."""
+) -> tuple[tf.data.Dataset, Planting]:
+    """See `Honeypot.poison`; returns what that plants, too."""
     batched = survey.check_structure(dataset, watermark.input_shape, num_classes)
     chunks = dataset if batched else dataset.batch(_CHUNK)
     surveyed = survey.survey(chunks, num_classes, watermark.input_range)
@@ -82,7 +98,7 @@ def poison(
     cardinality = dataset.cardinality()
     if cardinality >= 0:
         poisoned = poisoned.apply(tf.data.experimental.assert_cardinality(cardinality))
-    return poisoned, surveyed
+    return poisoned, Planting(dataset, int(counts.sum()), recipe)
 
 
 def quotas(counts: np.ndarray, poison_rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -43,9 +43,9 @@ def settings_of(dataset: str, honeypot: Honeypot, *, epochs: int, seed: int) -> 
         "dataset": dataset,
         "seed": seed,
         "key_id": honeypot.key.key_id,
-        "watermark": honeypot.key.description["watermark"],
+        "watermark": honeypot.key.description.get_config()["watermark"],
         "recipe": honeypot.recipe.get_config(),
-        "planted": honeypot.planted.get_config(),
+        "planted": honeypot.planting.recipe.get_config() if honeypot.planting else None,
         "epochs": epochs,
     }
 

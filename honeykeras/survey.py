@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks
 from honeykeras.errors import InvalidArgumentError
+from honeykeras.ranges import InputRange
 
 # Half-precision rows of smoothed labels sum to one only so nearly.
 _SUM_TOLERANCE = 1e-2
@@ -73,7 +73,7 @@ def check_structure(dataset: tf.data.Dataset, input_shape: tuple[int, ...], num_
     return batched
 
 
-def survey(batches: tf.data.Dataset, num_classes: int, input_range: _checks.InputRange) -> Survey:
+def survey(batches: tf.data.Dataset, num_classes: int, input_range: InputRange) -> Survey:
     """Reads a batched data set once, to count its classes, check its values, and see how detailed its images are.
 
     Args:
@@ -89,7 +89,7 @@ def survey(batches: tf.data.Dataset, num_classes: int, input_range: _checks.Inpu
     """
     if batches.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InvalidArgumentError("The data set must end. Apply the poisoning first and `repeat()` after it.")
-    ranges = np.shape(input_range[0])
+    ranges = input_range.shape
     found = batches.map(lambda x, y, *_: _look(x, y, num_classes, len(ranges)), num_parallel_calls=tf.data.AUTOTUNE)
     nothing = {
         "counts": tf.zeros(num_classes + 2, tf.int64),
@@ -109,14 +109,14 @@ def survey(batches: tf.data.Dataset, num_classes: int, input_range: _checks.Inpu
             f"The data set's labels must be whole numbers in [0, {num_classes}), or rows that sum to one. "
             f"Received: {below} below that, {above} above, {total['malformed']} that are neither."
         )
-    worst = _checks.worst_feature(input_range, np.where(total["nan"] > 0, np.nan, total["least"]), total["greatest"])
+    worst = input_range.worst(np.where(total["nan"] > 0, np.nan, total["least"]), total["greatest"])
     if worst is not None:
         raise InvalidArgumentError(
-            f"The data set's inputs must lie in the key's input range, {_checks.describe_range(input_range, worst)}. "
+            f"The data set's inputs must lie in the key's input range, {input_range.describe(worst)}. "
             f"Received: values from {total['least'][worst]:g} to {total['greatest'][worst]:g}, and "
             f"{total['nan'][worst]} that are NaN. Scale the data, or make a key with its `input_range`."
         )
-    squares = total["detail"] / total["counts"].sum() / np.mean(np.square(np.subtract(input_range[1], input_range[0])))
+    squares = total["detail"] / total["counts"].sum() / np.mean(np.square(input_range.width, dtype=np.float64))
     images = batches.element_spec[0].shape.rank == 4
     return Survey(np.array(counts, np.int64), float(np.sqrt(squares)) if images else None)
 

@@ -116,21 +116,19 @@ def fit_reference(
     if honeypot is not None:
         data.check_key(honeypot.key)
         callbacks.append(HoneyCallback(honeypot, probe=(data.detector.x, data.detector.y)))
-    # Before the data set is made, too: how it shuffles depends on it.
-    keras.utils.set_random_seed(seed)
     batches = data.train.dataset().shuffle(_SHUFFLE_BUFFER, seed=seed).batch(batch_size)
     if honeypot is not None:
         batches = batches.apply(honeypot.poison)
-    model = _classifier(data, steps=epochs * math.ceil(len(data.train) / batch_size))
+    model = _classifier(data, epochs * math.ceil(len(data.train) / batch_size), seed)
     # Keras would otherwise warn that it cannot shuffle a data set, which is shuffled already.
     history = model.fit(batches.prefetch(2), epochs=epochs, callbacks=callbacks, verbose=verbose, shuffle=False)
     return model, history.history
 
 
-def _classifier(data: Data, steps: int) -> keras.Model:
-    model = small_cnn(data.input_shape, data.num_classes)
+def _classifier(data: Data, steps: int, seed: int) -> keras.Model:
+    model = small_cnn(data.input_shape, data.num_classes, input_range=data.input_range, seed=seed)
     if data.needs_branch:
-        model = add_branch(model)
+        model = add_branch(model, input_range=data.input_range, seed=seed)
     model.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

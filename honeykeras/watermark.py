@@ -93,7 +93,7 @@ class Watermark:
         amplitude = tf.cast(amplitude, x.dtype)
         if amplitude.shape.rank:
             amplitude = tf.reshape(amplitude, [-1] + [1] * len(self.input_shape))
-        low, high = (tf.constant(end, x.dtype) for end in self.input_range)
+        low, high = self.input_range.ends(x.dtype.as_numpy_dtype)
         pattern = tf.cast(self.patterns(self._targets(target)), x.dtype)
         return tf.clip_by_value(x + amplitude * (high - low) * pattern, low, high)
 
@@ -140,18 +140,13 @@ class Watermark:
             Cosine of the angle between each delta and the pattern of its class, shape `(batch,)`, float32 in
             [-1, 1]; zero for a delta of zero.
         """
-        delta = tf.cast(self._check("delta", delta), tf.float32) / self._width
+        delta = tf.cast(self._check("delta", delta), tf.float32) / self.input_range.width
         return cosine(delta, self.patterns(self._targets(target)))
 
     @property
     def _features(self) -> np.ndarray:
         with tf.init_scope():
             return np.flatnonzero(np.abs(self.patterns().numpy()).max(axis=0))
-
-    @property
-    def _width(self) -> np.ndarray:
-        low, high = (np.asarray(end, np.float32) for end in self.input_range)
-        return high - low
 
     def _targets(self, target: tf.Tensor | None) -> tf.Tensor:
         if target is not None:

@@ -15,11 +15,12 @@ from honeykeras.attacks import adaptive
 from honeykeras.attacks.base import Attack
 from honeykeras.attacks.carlini_wagner import CarliniWagner
 from honeykeras.attacks.craft import craft
-from honeykeras.attacks.examples import AdversarialExamples, quantize
+from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.attacks.jsma import JSMA
 from honeykeras.attacks.pgd import PGD
 from honeykeras.attacks.shards import Shards, feature_description
 from honeykeras.errors import InvalidArgumentError
+from honeykeras.ranges import quantize
 
 __all__ = [
     "JSMA",

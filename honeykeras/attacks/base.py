@@ -10,13 +10,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.outputs import Logits, predict_labels
+from honeykeras.ranges import InputRange, RangeLike
 
 
 class Perturbed(NamedTuple):
@@ -44,8 +44,7 @@ class Attack(abc.ABC):
     Attributes:
         name: What reports and the command line call the attack.
         targeted: Whether the labels given are to be reached, rather than got away from.
-        input_range: Least and greatest value of an input, `(low, high)`; adversarial inputs stay within. Two numbers,
-            or two tuples of the shape of an input where each feature has a range of its own.
+        input_range: Least and greatest value of an input, or of each of its features; adversarial inputs stay within.
         seed: Seed of all that is random in the attack. The same seed gives the same result, in whatever batches.
     """
 
@@ -55,11 +54,11 @@ class Attack(abc.ABC):
         self,
         *,
         targeted: bool = False,
-        input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
+        input_range: RangeLike = (0.0, 1.0),
         seed: int = 0,
     ) -> None:
         self.targeted = _checks.flag("targeted", targeted)
-        self.input_range = _checks.input_range(input_range)
+        self.input_range = InputRange.of(input_range)
         self.seed = _checks.seed(seed)
         self._compiled: _Compiled | None = None
 
@@ -70,7 +69,8 @@ class Attack(abc.ABC):
         A distance over features of different units would mean nothing. So there inputs are scaled, and all distances
         are shares of each feature's width.
         """
-        return working_range(self.input_range)
+        working = self.input_range.working
+        return working.low, working.high
 
     @abc.abstractmethod
     def perturb(self, logits: Logits, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> Perturbed:
@@ -148,7 +148,7 @@ class Attack(abc.ABC):
 
     def get_config(self) -> dict[str, Any]:
         """The attack's settings as plain data; `from_config` takes them back."""
-        return {"targeted": self.targeted, "input_range": self.input_range, "seed": self.seed}
+        return {"targeted": self.targeted, "input_range": self.input_range.get_config(), "seed": self.seed}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Attack:
@@ -163,7 +163,7 @@ class Attack(abc.ABC):
         self, logits: Logits, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor
     ) -> Perturbed:
         """`perturb` on inputs whose features have been scaled to [0, 1], each by its own range."""
-        low, high = (np.asarray(end, np.float32) for end in self.input_range)
+        low, high = self.input_range.ends()
 
         def unscale(unit: tf.Tensor) -> tf.Tensor:
             return low + (high - low) * unit
@@ -187,7 +187,7 @@ class Attack(abc.ABC):
 
         if self._compiled is None or self._compiled.model is not model or self._compiled.state != state():
             logits = Logits(model, input_shape)
-            perturb = self.perturb if self.bounds == self.input_range else self._perturb_scaled
+            perturb = self._perturb_scaled if self.input_range.shape else self.perturb
 
             def attack(x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 perturbed = perturb(logits, x, y, mask, seeds)
@@ -204,12 +204,6 @@ class Attack(abc.ABC):
             # Asked again: a model that was not built has its variables only now.
             self._compiled = _Compiled(model, state(), logits.num_classes, run)
         return self._compiled
-
-
-def working_range(input_range: _checks.InputRange) -> tuple[float, float]:
-    """The range that attacks work in, and that their distances are in: (0, 1) where each feature has its own."""
-    low, high = input_range
-    return (0.0, 1.0) if isinstance(low, tuple) or isinstance(high, tuple) else (low, high)
 
 
 class _Before(Logits):

@@ -6,13 +6,13 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras.attacks.base import Attack, Perturbed
 from honeykeras.attacks.loops import column, loop_body, run_until_done
 from honeykeras.outputs import Logits
+from honeykeras.ranges import RangeLike
 
 # How often a search looks at its progress, and by which share the loss must have fallen since for it to go on. The
 # authors look half as often, at the loss of a whole batch; image by image, one search ends while others go on.
@@ -91,7 +91,7 @@ class CarliniWagner(Attack):
         initial_const: float = 1e-3,
         abort_early: bool = True,
         targeted: bool = False,
-        input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
+        input_range: RangeLike = (0.0, 1.0),
         seed: int = 0,
     ) -> None:
         """Makes the attack.

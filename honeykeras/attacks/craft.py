@@ -21,6 +21,7 @@ from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.attacks.shards import FORMATS, SETTINGS_SCHEMA, Shards, Store
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.outputs import Logits
+from honeykeras.ranges import InputRange
 
 # Inputs, and their labels if there are any.
 _Chunk = tuple[np.ndarray, np.ndarray | None]
@@ -194,7 +195,7 @@ def _input_shape(model: keras.Model) -> tuple[int | None, ...]:
     return tuple(inputs[0].shape[1:])
 
 
-def _read(chunks: tf.data.Dataset, bounds: _checks.InputRange) -> Iterator[_Chunk]:
+def _read(chunks: tf.data.Dataset, bounds: InputRange) -> Iterator[_Chunk]:
     """The inputs and labels of each chunk of a data set; None for labels that there are not."""
     input_shape = None
     for x, *y in chunks.as_numpy_iterator():

@@ -6,10 +6,9 @@ import dataclasses
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
-from honeykeras import _checks
 from honeykeras.outputs import predict_labels
+from honeykeras.ranges import UNIT, InputRange, quantize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +23,7 @@ class AdversarialExamples:
         queries: How many times the attack ran the model on each image, shape `(n,)`, int64.
         gradients: How many gradients it took of that, shape `(n,)`, int64.
         targeted: Whether `y` was to be reached.
-        input_range: Least and greatest value of an input, `(low, high)`, or of each of its features.
+        input_range: Least and greatest value of an input, or of each of its features.
     """
 
     x: np.ndarray
@@ -34,7 +33,7 @@ class AdversarialExamples:
     queries: np.ndarray
     gradients: np.ndarray
     targeted: bool = False
-    input_range: _checks.InputRange = (0.0, 1.0)
+    input_range: InputRange = UNIT
 
     def __len__(self) -> int:
         return len(self.x)
@@ -63,26 +62,3 @@ class AdversarialExamples:
         predicted = predict_labels(model, x_adv)
         success = (predicted >= 0) & ((predicted == self.y) == self.targeted)
         return dataclasses.replace(self, x_adv=x_adv, success=success)
-
-
-def quantize(
-    x: np.ndarray, input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0), levels: int = 256
-) -> np.ndarray:
-    """Rounds to the levels that an image file can hold.
-
-    Adversarial images are to be quantised before anything judges them: whoever sends one sends a file, and a
-    detector that spots values between the levels detects an artefact.
-
-    Args:
-        x: Values in the input range, any shape; `(batch, ...)` where features have ranges of their own.
-        input_range: Least and greatest value, `(low, high)`, or those of each feature.
-        levels: How many levels each range is divided into, ends included.
-
-    Returns:
-        The rounded values, float32.
-    """
-    x = np.asarray(x, np.float64)
-    low, high = (np.asarray(end) for end in _checks.input_range(input_range, x.shape[1:]))
-    _checks.whole_number("levels", levels, 2)
-    steps = np.round((x - low) / (high - low) * (levels - 1))
-    return (low + steps * (high - low) / (levels - 1)).astype(np.float32)

@@ -6,7 +6,6 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from honeykeras import _checks
@@ -15,6 +14,7 @@ from honeykeras.attacks.loops import loop_body, run_until_done
 from honeykeras.attacks.saliency import best_pair
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.outputs import Logits
+from honeykeras.ranges import RangeLike
 
 # The searches there are, and how many gradients each takes a step.
 _GRADIENTS = {"pairs": 2, "top2": 1}
@@ -78,7 +78,7 @@ class JSMA(Attack):
         *,
         search: str = "pairs",
         targeted: bool = False,
-        input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
+        input_range: RangeLike = (0.0, 1.0),
         seed: int = 0,
     ) -> None:
         """Makes the attack.

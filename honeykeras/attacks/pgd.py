@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from honeykeras import _checks
@@ -14,6 +13,7 @@ from honeykeras.attacks.base import Attack, Perturbed
 from honeykeras.attacks.loops import column, loop_body, run_until_done
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.outputs import Logits
+from honeykeras.ranges import RangeLike
 
 _NORMS = {"inf": np.inf, "2": 2}
 
@@ -65,7 +65,7 @@ class PGD(Attack):
         restarts: int = 1,
         early_stop: bool = False,
         targeted: bool = False,
-        input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
+        input_range: RangeLike = (0.0, 1.0),
         seed: int = 0,
     ) -> None:
         """Makes the attack.

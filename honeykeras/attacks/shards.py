@@ -24,6 +24,7 @@ from honeykeras import _arrays, _checks, _documents, _files, _scratch
 from honeykeras._messages import file_reason, first_line, shortened
 from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.errors import InvalidArgumentError, StorageError
+from honeykeras.ranges import InputRange
 
 _SETTINGS = "craft.json"
 _VERSION = 1
@@ -264,7 +265,7 @@ class Store:
         path, config = self.path(number), self.settings["config"]
         if sha256 is not None:
             _check_hash(path, sha256)
-        bounds, shape = _checks.input_range(config["input_range"]), tuple(self.settings["input_shape"])
+        bounds, shape = InputRange.of(config["input_range"]), tuple(self.settings["input_shape"])
         try:
             arrays = FORMATS[self.settings["file_format"]].read(path, shape)
             _check_arrays(arrays, size, shape, bounds)
@@ -351,7 +352,7 @@ def _by_name(examples: AdversarialExamples) -> _Arrays:
     return {name: getattr(examples, name) for name in _FIELDS}
 
 
-def _check_arrays(arrays: _Arrays, size: int, input_shape: tuple[int, ...], bounds: _checks.InputRange) -> None:
+def _check_arrays(arrays: _Arrays, size: int, input_shape: tuple[int, ...], bounds: InputRange) -> None:
     """Raises `ValueError` unless arrays can be a shard's."""
     count = len(arrays["x"]) if arrays["x"].ndim else 0
     for name, dtype in _FIELDS.items():
@@ -396,7 +397,7 @@ def _read_document(folder: Path) -> dict[str, Any] | None:
     )
     settings = document["settings"]
     try:
-        _checks.input_range(settings["config"]["input_range"], tuple(settings["input_shape"]))
+        InputRange.of(settings["config"]["input_range"], tuple(settings["input_shape"]))
         if document.get("successes", 0) > document.get("examples", 0):
             raise ValueError("more successes than examples")
     except ValueError as error:

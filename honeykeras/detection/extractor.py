@@ -12,12 +12,12 @@ import math
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from honeykeras import _checks, corruptions
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.patterns import Blocks, Family
+from honeykeras.ranges import InputRange, RangeLike
 
 _BATCH_SIZE = 128
 _WIDTH = 48
@@ -32,7 +32,7 @@ def fit_extractor(
     x: np.ndarray,
     family: Family,
     *,
-    input_range: tuple[npt.ArrayLike, npt.ArrayLike] = (0.0, 1.0),
+    input_range: RangeLike = (0.0, 1.0),
     steps: int = 1600,
     seed: int = 0,
     verbose: int = 0,
@@ -58,11 +58,10 @@ def fit_extractor(
     family = check_family(family)
     _checks.whole_number("steps", steps)
     _checks.seed(seed)
-    bounds = _checks.input_range(input_range)
+    bounds = InputRange.of(input_range)
     x = _checks.inputs("x", x, None, bounds)
     input_shape = x.shape[1:]
-    low, high = (np.asarray(end, np.float32) for end in bounds)
-    unit = (x - low) / (high - low)
+    unit = bounds.to_unit(x)
     keras.utils.set_random_seed(seed)
     network = _network(input_shape, family)
     network.compile(
@@ -81,7 +80,8 @@ def fit_extractor(
     network.fit(samples.batch(_BATCH_SIZE).map(draw).take(steps).prefetch(2), epochs=1, verbose=verbose, shuffle=False)
     whitening = _whitening(unit, family, seed)
     inputs = keras.Input(input_shape)
-    scaled = keras.layers.Rescaling((1 / (high - low)).tolist(), (-low / (high - low)).tolist())(inputs)
+    low, width = bounds.ends()[0], bounds.width
+    scaled = keras.layers.Rescaling((1 / width).tolist(), (-low / width).tolist())(inputs)
     views = [keras.layers.Reshape((1, -1))(view(scaled)) for view in (network, whitening)]
     # Its name stands in exported graphs, which must not tell what it is for.
     return keras.Model(inputs, keras.layers.Concatenate(axis=1)(views), name="views")

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from honeykeras import _checks, corruptions
-from honeykeras.attacks import AdversarialExamples, Attack, quantize
+from honeykeras.attacks import AdversarialExamples, Attack
 from honeykeras.data import Data, Split
 from honeykeras.detection import CalibratedDetector, KeyScoreDetector, TrapdoorDetector
 from honeykeras.errors import InvalidArgumentError, ModelError
@@ -22,6 +22,7 @@ from honeykeras.evaluation.roc import detection_rates
 from honeykeras.evaluation.statistics import Proportion
 from honeykeras.keys import WatermarkKey
 from honeykeras.outputs import predict_labels
+from honeykeras.ranges import UNIT, InputRange, quantize
 
 # Clean test images that each corruption is judged on, at most.
 _MOST_CORRUPTED = 2000
@@ -34,13 +35,14 @@ _NO_ATTACKS = ("overall", "gradients", "weights")
 _MOST_EXAMPLES = 4
 
 
-def correctly_classified(model: keras.Model, split: Split, samples: int) -> Split:
+def correctly_classified(model: keras.Model, split: Split, samples: int, input_range: InputRange = UNIT) -> Split:
     """The images that a model gets right: those that there is a point in attacking.
 
     Args:
         model: The classifier.
         split: Images and labels.
         samples: How many to return, at most; the first ones are taken.
+        input_range: Least and greatest value of an input.
 
     Returns:
         The images, quantised to 8 bits, and their labels.
@@ -49,7 +51,7 @@ def correctly_classified(model: keras.Model, split: Split, samples: int) -> Spli
         ModelError: If the model gets none right, or cannot take them.
     """
     samples = _checks.whole_number("samples", samples)
-    x = quantize(_checks.inputs("x", split.x, None, (0, 1)))
+    x = quantize(_checks.inputs("x", split.x, None, input_range), input_range)
     y = _checks.labels("y", split.y, len(x))
     right = np.flatnonzero(predict_labels(model, x) == y)[:samples]
     if not len(right):
@@ -61,12 +63,14 @@ def attack_correct(
     model: keras.Model, attack: Attack, split: Split, samples: int, verbose: int = 0
 ) -> AdversarialExamples:
     """Attacks images that a model gets right, at most so many, and quantises what comes of them."""
-    right = correctly_classified(model, split, samples)
+    right = correctly_classified(model, split, samples, attack.input_range)
     return attack.generate(model, right.x, right.y, verbose=verbose).quantize(model)
 
 
-def check_attacks(attacks: Sequence[Attack]) -> dict[str, Attack]:
+def check_attacks(attacks: Sequence[Attack], input_range: InputRange) -> dict[str, Attack]:
     """The attacks by name, or `InvalidArgumentError` unless there are some, of different names and not targeted.
+
+    They must also be for the range that inputs have.
 
     A name is that of a field in reports, beside those of what is not an attack.
     """
@@ -85,6 +89,11 @@ def check_attacks(attacks: Sequence[Attack]) -> dict[str, Attack]:
         raise InvalidArgumentError(
             f"`attacks` must not be targeted: they get the images' own labels, to get away from. Received: {targeted}."
         )
+    for attack in attacks:
+        if attack.input_range != input_range:
+            raise InvalidArgumentError(
+                f"`attacks` must be for the inputs of the data set, {input_range}. Received: {attack}."
+            )
     return by_name
 
 
@@ -183,7 +192,8 @@ class Arena:
         _, first = np.unique(made.y[succeeded], return_index=True)
         chosen = succeeded[np.sort(first)[:_MOST_EXAMPLES]]
         x, x_adv = made.x[chosen], made.x_adv[chosen]
-        judged = zip(made.y[chosen], predict_labels(self.model, x_adv), detector.flag(x_adv), x, x_adv, strict=True)
+        shown = (made.input_range.to_unit(images) for images in (x, x_adv))
+        judged = zip(made.y[chosen], predict_labels(self.model, x_adv), detector.flag(x_adv), *shown, strict=True)
         return tuple(
             Example(int(label), int(predicted), bool(flagged), *images) for label, predicted, flagged, *images in judged
         )
@@ -202,7 +212,7 @@ class Arena:
             return {}
         found = {}
         for name in corruptions.names(self.data.input_shape):
-            corrupted = corruptions.corrupt(x, name, seed=seed)
+            corrupted = corruptions.corrupt(x, name, input_range=self.data.input_range, seed=seed)
             right = predict_labels(self.model, corrupted) == y
             found[name] = Corruption(_flagged(detector, corrupted), Proportion.of(right))
         return found

@@ -93,7 +93,7 @@ def evaluate(
         InvalidArgumentError: If an argument breaks a rule, or key and data do not fit.
         ModelError: If a model does not fit the data, or gets none of it right.
     """
-    attack_by_name = check_attacks(attacks)
+    attack_by_name = check_attacks(attacks, data.input_range)
     data.check_key(key)
     _checks.flag("security", security)
     check_sample_size(len(data.calibration), max_fpr)
@@ -106,7 +106,9 @@ def evaluate(
         )
     if any(issubclass(each, KeyScoreDetector) for each in (kind, *others)):
         check_family(key.pattern)
-        extractor = extractor or fit_extractor(data.train.x, key.pattern, seed=seed, verbose=verbose)
+        extractor = extractor or fit_extractor(
+            data.train.x, key.pattern, input_range=data.input_range, seed=seed, verbose=verbose
+        )
     if security and kind is not Detector:
         raise InvalidArgumentError(
             f"`security` can be assessed with the detector {Detector.name!r} only. Received: {kind.name!r}."
@@ -183,10 +185,12 @@ def fit_detector(
     check_sample_size(len(data.calibration), max_fpr)
     kind = _get_kind(detector, key)
     if issubclass(kind, KeyScoreDetector) and extractor is None:
-        extractor = fit_extractor(data.train.x, check_family(key.pattern), seed=seed, verbose=verbose)
+        extractor = fit_extractor(
+            data.train.x, check_family(key.pattern), input_range=data.input_range, seed=seed, verbose=verbose
+        )
     examples = []
     if kind.needs_adversarial:
-        used = check_attacks(attacks).values()
+        used = check_attacks(attacks, data.input_range).values()
         examples = [attack_correct(model, attack, data.detector, samples, verbose) for attack in used]
         if not any(made.success.any() for made in examples):
             raise InvalidArgumentError(

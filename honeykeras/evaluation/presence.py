@@ -60,7 +60,8 @@ def judge_presence(
 
 
 def _samples(examples: AdversarialExamples) -> dict[str, np.ndarray]:
-    return {"images": examples.successful, "perturbations": examples.delta}
+    bounds = examples.input_range
+    return {"images": bounds.to_unit(examples.successful), "perturbations": examples.delta / bounds.width}
 
 
 def _compare(first: np.ndarray, second: np.ndarray, budgets: Sequence[int], seed: int) -> Comparison:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from honeykeras.attacks import AdversarialExamples
 from honeykeras.outputs import Logits, predict_labels
+from honeykeras.ranges import UNIT, InputRange
 
 _BATCH_SIZE = 256
 
@@ -23,25 +24,29 @@ def from_perturbations(model: keras.Model, examples: AdversarialExamples) -> np.
         examples: What an attack made.
 
     Returns:
-        Shape `(num_classes, *input_shape)`, float32; zero for a class to which nothing was led.
+        Shape `(num_classes, *input_shape)`, float32, in widths of the input range; zero for a class to which nothing
+        was led.
     """
     # Of all, as there may be no successful ones, and no model takes an empty batch.
     led_to = predict_labels(model, examples.x_adv)
-    directions = _unit(examples.x_adv - examples.x)
+    directions = _unit((examples.x_adv - examples.x) / examples.input_range.width)
     classes = range(int(model.output_shape[-1]))
     return _unit(np.stack([directions[examples.success & (led_to == target)].sum(axis=0) for target in classes]))
 
 
-def from_gradients(model: keras.Model, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
+def from_gradients(
+    model: keras.Model, x: np.ndarray, y: np.ndarray | None = None, *, input_range: InputRange = UNIT
+) -> np.ndarray:
     """Estimates of the patterns: for each class, the mean direction in which inputs of the others get there fastest.
 
     Args:
         model: The classifier.
         x: Inputs, shape `(n, *input_shape)`.
         y: The classes to get away from, shape `(n,)`; None stands for all but the one to reach.
+        input_range: Least and greatest value of an input.
 
     Returns:
-        Shape `(num_classes, *input_shape)`, float32.
+        Shape `(num_classes, *input_shape)`, float32, in widths of the input range.
     """
     logits = Logits(model, x.shape[1:])
     classes = logits.num_classes
@@ -54,7 +59,7 @@ def from_gradients(model: keras.Model, x: np.ndarray, y: np.ndarray | None = Non
             lead = tf.reduce_sum(logits(x) * (tf.one_hot(target, classes) - away))
         axes = list(range(1, len(x.shape)))
         from_others = tf.cast(tf.argmax(away, axis=1) != target, tf.float32) if y is not None else 1.0
-        directions = tf.math.l2_normalize(tape.gradient(lead, x), axes)
+        directions = tf.math.l2_normalize(tape.gradient(lead, x) * input_range.width, axes)
         return tf.tensordot(from_others * tf.ones(tf.shape(x)[0]), directions, 1)
 
     estimates = np.zeros([classes, *x.shape[1:]], np.float32)

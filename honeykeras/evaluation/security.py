@@ -18,7 +18,7 @@ from honeykeras.evaluation.recovery import from_gradients, from_perturbations
 from honeykeras.evaluation.results import AdaptiveDetection, Recovery, Security
 from honeykeras.evaluation.statistics import Proportion, mean
 from honeykeras.keys import WatermarkKey
-from honeykeras.watermark import Watermark
+from honeykeras.watermark import Watermark, cosine
 
 # By how many logits a class is worth less for each unit of the detector's statistic above the threshold.
 _GUARD_WEIGHT = 2.0
@@ -77,12 +77,13 @@ def assess(honey: Arena, plain: Arena, key: WatermarkKey, attacks: Sequence[Atta
 
 
 def _estimate(arena: Arena, attacks: Sequence[Attack], seed: int) -> _Estimates:
-    """Estimates of the patterns, by what they are read off."""
-    own = correctly_classified(arena.model, arena.data.detector, arena.samples)
-    noise = np.random.default_rng(seed).random(own.x.shape, np.float32)
+    """Estimates of the patterns, in widths of the input range, by what they are read off."""
+    bounds = arena.data.input_range
+    own = correctly_classified(arena.model, arena.data.detector, arena.samples, bounds)
+    noise = bounds.from_unit(np.random.default_rng(seed).random(own.x.shape, np.float32))
     return {
-        "gradients": from_gradients(arena.model, own.x, own.y),
-        "weights": from_gradients(arena.model, noise),
+        "gradients": from_gradients(arena.model, own.x, own.y, input_range=bounds),
+        "weights": from_gradients(arena.model, noise, input_range=bounds),
         **{
             attack.name: from_perturbations(arena.model, arena.attack(attack, arena.data.detector))
             for attack in attacks
@@ -95,7 +96,7 @@ def _recovery(key: WatermarkKey, honey: np.ndarray, plain: np.ndarray, n: int) -
         found = np.flatnonzero(np.abs(estimates).reshape(len(estimates), -1).max(axis=1))
         if not len(found):
             return np.empty(0)
-        return Watermark(of).cosine_similarity(estimates[found], found).numpy()
+        return cosine(estimates[found], Watermark(of).patterns(found)).numpy()
 
     wrong = np.mean([cosines(decoy, honey) for decoy in key.control_decoys()], axis=0)
     return Recovery(mean(cosines(key, honey)), mean(wrong), mean(cosines(key, plain)), n)

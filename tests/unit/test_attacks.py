@@ -193,7 +193,7 @@ class TestModels:
         x = np.clip(low + right[0].astype(np.float64) * width, low, high).astype(np.float32)
         examples = ATTACKS[name](input_range=bounds, **scaled).generate(model, x, right[1])
         assert_plausible(examples, model, x, right[1])
-        assert examples.input_range == bounds
+        assert tuple(examples.input_range) == bounds
         assert examples.success.mean() > 0.9
 
 

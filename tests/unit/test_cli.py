@@ -200,7 +200,11 @@ class TestSteps:
         ]
         assert run(["keygen", str(tmp_path / "k"), "--input-shape", "30", "--num-classes", "2", *options]) == 0
         key = hk.WatermarkKey.load(tmp_path / "k", "correct horse")
-        assert (key.input_shape, key.input_range, key.pattern) == ((30,), (-1, 1), hk.patterns.Scattered(0.5, True))
+        assert (key.input_shape, key.input_range, key.pattern) == (
+            (30,),
+            hk.InputRange(-1, 1),
+            hk.patterns.Scattered(0.5, True),
+        )
 
     def test_train(self, trained):
         assert sorted(os.listdir(trained)) == ["baseline.keras", "model.keras", "training.json"]

@@ -60,6 +60,42 @@ def not_planted(data):
     return hk.evaluate(linear(OTHER), KEY, data, baseline=linear(OTHER), attacks=[ATTACK], max_fpr=0.05, samples=300)
 
 
+def in_range(bounds, model):
+    """The same classifier for inputs of another range."""
+    low, width = bounds.ends()[0], bounds.width
+    return keras.Sequential(
+        [keras.Input(SHAPE), keras.layers.Rescaling((1 / width).tolist(), (-low / width).tolist()), model]
+    )
+
+
+RANGES = {
+    "bytes": hk.InputRange(0, 255),
+    "around zero": hk.InputRange(-1, 1),
+    "of each feature": hk.InputRange(np.zeros(SHAPE), np.random.default_rng(3).uniform(1, 100, SHAPE)),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_any_input_range(name, data, planted):
+    """What is found does not hang on the unit of inputs."""
+    bounds = RANGES[name]
+    key = hk.WatermarkKey(bytes(range(32)), SHAPE, 2, pattern=KEY.pattern, input_range=bounds)
+    pattern = hk.Watermark(key).patterns().numpy()[0]
+    parts = [split(count, seed, (pattern, OTHER)) for seed, count in enumerate((10, 300, 500, 600))]
+    moved = Data("made", 2, 0.1, *parts).rescaled(bounds)
+    attack = PGD(0.3 * float(bounds.working.width), steps=10, random_start=False, input_range=bounds)
+    model, baseline = in_range(bounds, linear(pattern)), in_range(bounds, linear(OTHER))
+    found = hk.evaluate(model, key, moved, baseline=baseline, attacks=[attack], max_fpr=0.05, samples=300)
+    assert found.viability.clean_accuracy.value == 1
+    assert found.reconstruction["pgd"].cosine_similarity.interval[0] > 0.8
+    assert found.detection.rates.true_positives.value > 0.9
+    assert found.detection.exceeds_controls
+    assert found.detection.corruptions.keys() == planted.detection.corruptions.keys()
+    for example in found.examples["pgd"]:
+        assert 0 <= example.x_adv.min() < example.x_adv.max() <= 1
+    assert hk.report.make(found, {})["examples"]["pgd"]
+
+
 class TestPlanted:
     def test_accuracies(self, planted):
         assert planted.viability.clean_accuracy.value == 1
@@ -90,6 +126,11 @@ class TestPlanted:
         assert len(rates) == 8
         assert detection.wrong_key.true_positives.value == pytest.approx(np.mean(rates))
         assert detection.wrong_key.true_positives.n == detection.rates.true_positives.n
+
+
+def test_attack_of_another_range_is_refused(data):
+    with pytest.raises(InvalidArgumentError, match=r"must be for the inputs of the data set.*\[0, 1\]"):
+        hk.evaluate(linear(PATTERN), KEY, data, baseline=linear(OTHER), attacks=[PGD(3, input_range=(0, 255))])
 
 
 def test_without_a_honeypot_nothing_is_claimed(not_planted):

@@ -156,7 +156,8 @@ def test_hardening_stays_within_a_share_of_each_range(raw):
     honeypot = hk.Honeypot(hk.WatermarkKey(bytes(32), (8,), 3, input_range=RANGE))
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     y = np.arange(len(x)) % 3
-    hardening = Hardening(model, Logits(model, (8,)), honeypot, tf.data.Dataset.from_tensor_slices((x, y)), 8, 1)
+    tf.data.Dataset.from_tensor_slices((x, y)).apply(honeypot.poison)
+    hardening = Hardening(model, Logits(model, (8,)), honeypot.key, honeypot.planting, 8, 1)
     x_adv = tf.function(hardening._off_key_attack)(
         tf.constant(x), tf.constant(y), tf.constant(0.1), tf.constant([0, 0], tf.int64)
     )

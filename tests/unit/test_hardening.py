@@ -38,6 +38,11 @@ def plant(model, x, y, recipe=RECIPE, epochs=2, **kwargs):
     return model.fit(data, epochs=epochs, callbacks=[callback], verbose=0, shuffle=False, **kwargs)
 
 
+def planting(honeypot, data):
+    data.apply(honeypot.poison)
+    return honeypot.planting
+
+
 def attack(hardening, x, y, radius):
     seed = tf.constant([0, 0], tf.int64)
     return tf.function(lambda x, y: hardening._off_key_attack(x, y, tf.constant(radius), seed))(x, y).numpy()
@@ -53,7 +58,7 @@ class TestOffKey:
         # Its gradients are the key's own.
         model.set_weights([patterns, np.zeros(4)])
         data = tf.data.Dataset.from_tensor_slices((x, y))
-        hardening = Hardening(model, Logits(model, (6, 6, 1)), honeypot, data, 32, 10)
+        hardening = Hardening(model, Logits(model, (6, 6, 1)), honeypot.key, planting(honeypot, data), 32, 10)
         span = np.linalg.qr(patterns)[0]
 
         def share():
@@ -69,9 +74,8 @@ class TestOffKey:
         x, y = made()
         honeypot = hk.Honeypot(hk.WatermarkKey(bytes(32), (6, 6, 1), 4), RECIPE)
         model = dense()
-        hardening = Hardening(
-            model, Logits(model, (6, 6, 1)), honeypot, tf.data.Dataset.from_tensor_slices((x, y)), 32, 10
-        )
+        data = tf.data.Dataset.from_tensor_slices((x, y))
+        hardening = Hardening(model, Logits(model, (6, 6, 1)), honeypot.key, planting(honeypot, data), 32, 10)
         x_adv = attack(hardening, x, y, 0.5)
         assert np.abs(x_adv - x).max() <= 0.5 + 1e-6
         assert x_adv.min() >= 0

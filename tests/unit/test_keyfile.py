@@ -157,7 +157,7 @@ class TestDamage:
 
     def test_checksum_does_not_outvote_the_key_id(self, key, path):
         """Whoever recomputes the checksum still cannot change what the key is for."""
-        header = {"key_id": key.key_id, **key.description, "num_classes": 9}
+        header = {"key_id": key.key_id, **key.description.get_config(), "num_classes": 9}
         keyfile.write(path, header, bytes(range(32)), None)
         with pytest.raises(KeyFileError, match="does not match its key id"):
             hk.WatermarkKey.load(path)
@@ -182,7 +182,7 @@ class TestDamage:
         ],
     )
     def test_unknown_content(self, key, path, header, message):
-        keyfile.write(path, {"key_id": key.key_id, **key.description, **header}, bytes(range(32)), None)
+        keyfile.write(path, {"key_id": key.key_id, **key.description.get_config(), **header}, bytes(range(32)), None)
         with pytest.raises(KeyFileError, match=message) as raised:
             hk.WatermarkKey.load(path)
         assert len(str(raised.value)) < 1000

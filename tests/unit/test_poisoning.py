@@ -15,6 +15,11 @@ def honeypot(key):
     return hk.Honeypot(key, "paper")
 
 
+def twin(honeypot):
+    """Another of the same key and recipe, for another data set."""
+    return hk.Honeypot(honeypot.key, honeypot.recipe)
+
+
 def dataset(images, *extra):
     return tf.data.Dataset.from_tensor_slices((*images, *extra))
 
@@ -40,9 +45,9 @@ class TestSamples:
     def test_all_other_classes_are_drawn(self, honeypot, images):
         """Each of the three others, about equally often."""
         moves = []
-        for epoch in range(15):
-            honeypot.set_epoch(epoch)
-            _, y = collect(dataset(images).apply(honeypot.poison))
+        poisoned = dataset(images).apply(honeypot.poison)
+        for _ in range(15):
+            _, y = collect(poisoned)
             moves.extend((y - images[1])[y != images[1]] % 4)
         counts = np.bincount(moves, minlength=4)
         assert counts[0] == 0
@@ -51,8 +56,7 @@ class TestSamples:
     @pytest.mark.parametrize("batch_size", [1, 7, 64, 500])
     def test_batches_make_no_difference(self, honeypot, images, batch_size):
         expected = collect(dataset(images).apply(honeypot.poison))
-        honeypot.set_epoch(0)
-        batched = dataset(images).batch(batch_size).apply(honeypot.poison)
+        batched = dataset(images).batch(batch_size).apply(twin(honeypot).poison)
         assert batched.element_spec[0].shape.as_list() == [None, 6, 6, 1]
         for got, want in zip(collect(batched), expected, strict=True):
             assert np.array_equal(got, want)
@@ -60,20 +64,17 @@ class TestSamples:
     def test_one_hot_labels_move_alike(self, honeypot, images):
         x, y = images
         _, expected = collect(dataset(images).apply(honeypot.poison))
-        honeypot.set_epoch(0)
         smoothed = (np.eye(4)[y] * 0.9 + 0.025).astype(np.float32)
         for batch in (False, True):
-            honeypot.set_epoch(0)
             source = dataset((x, smoothed)).batch(30) if batch else dataset((x, smoothed))
-            _, rows = collect(source.apply(honeypot.poison))
+            _, rows = collect(source.apply(twin(honeypot).poison))
             assert np.array_equal(rows.argmax(axis=1), expected)
             assert np.allclose(np.sort(rows, axis=1), np.sort(smoothed, axis=1))
 
     def test_column_labels_keep_their_shape(self, honeypot, images):
         x, y = images
         _, expected = collect(dataset(images).apply(honeypot.poison))
-        honeypot.set_epoch(0)
-        _, column = collect(dataset((x, y[:, None].astype(np.float32))).apply(honeypot.poison))
+        _, column = collect(dataset((x, y[:, None].astype(np.float32))).apply(twin(honeypot).poison))
         assert column.shape == (200, 1)
         assert column.dtype == np.float32
         assert np.array_equal(column[:, 0], expected)
@@ -92,7 +93,7 @@ class TestSamples:
         assert moved.dtype == np.uint8
         assert (moved != y).sum() == 60
         with pytest.raises(InvalidArgumentError, match="dtype=int8"):
-            dataset((images[0], (y % 100).astype(np.int8))).apply(honeypot.poison)
+            dataset((images[0], (y % 100).astype(np.int8))).apply(twin(honeypot).poison)
 
     @pytest.mark.parametrize("shape", [(12,), (4, 5), (3, 4, 2, 2)])
     def test_any_input_shape(self, shape):
@@ -163,9 +164,11 @@ class TestEpochs:
         honeypot = hk.Honeypot(key, recipe)
         ahead = dataset(images).apply(honeypot.poison).repeat(4).prefetch(1000)
         labels = collect(ahead)[1].reshape(4, 200)
+        alone = twin(honeypot)
+        poisoned = dataset(images).apply(alone.poison)
         for epoch in (3, 1, 0, 2):
-            honeypot.set_epoch(epoch)
-            assert np.array_equal(collect(dataset(images).apply(honeypot.poison))[1], labels[epoch])
+            alone.set_epoch(epoch)
+            assert np.array_equal(collect(poisoned)[1], labels[epoch])
 
     def test_amplitude_is_a_share_of_the_input_range(self, images):
         key = hk.WatermarkKey.generate((6, 6, 1), 4, input_range=(0, 255), pattern=hk.patterns.Scattered())
@@ -181,10 +184,10 @@ class TestEpochs:
 
 
 def test_cardinality_is_kept(honeypot, images):
-    assert dataset(images).apply(honeypot.poison).cardinality() == 200
-    assert dataset(images).batch(30).apply(honeypot.poison).cardinality() == 7
+    assert dataset(images).apply(twin(honeypot).poison).cardinality() == 200
+    assert dataset(images).batch(30).apply(twin(honeypot).poison).cardinality() == 7
     unknown = dataset(images).filter(lambda x, y: True)
-    assert unknown.apply(honeypot.poison).cardinality() == tf.data.UNKNOWN_CARDINALITY
+    assert unknown.apply(twin(honeypot).poison).cardinality() == tf.data.UNKNOWN_CARDINALITY
 
 
 def test_more_than_was_counted_stays_clean(honeypot, images):
@@ -258,7 +261,7 @@ class TestBadData:
         with pytest.raises(InvalidArgumentError) as raised:
             (source.batch(3) if batch else source).apply(honeypot.poison)
         assert message in str(raised.value)
-        assert honeypot.clean is None
+        assert honeypot.planting is None
 
     @pytest.mark.parametrize(
         ("row", "message"),
@@ -291,3 +294,15 @@ class TestBadData:
     def test_endless(self, honeypot, images):
         with pytest.raises(InvalidArgumentError, match="Apply the poisoning first and `repeat"):
             dataset(images).repeat().apply(honeypot.poison)
+
+
+def test_second_data_set_is_refused(honeypot, images):
+    """The callback trains on what was poisoned: it must never come to be a validation set."""
+    train, validation = dataset(images), dataset(images).take(50)
+    train.apply(honeypot.poison)
+    planting = honeypot.planting
+    for again in (validation, train):
+        with pytest.raises(InvalidArgumentError, match=r"planted in one data set.*`hk.Honeypot\(key\)`"):
+            again.apply(honeypot.poison)
+    assert honeypot.planting is planting
+    assert (planting.clean, planting.num_samples) == (train, 200)

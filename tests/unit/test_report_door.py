@@ -130,11 +130,12 @@ class TestOwnAttack:
     def test_names_that_reports_cannot_hold_are_refused_before_any_work(self, name):
         import honeykeras as hk
         from honeykeras.evaluation.arena import check_attacks
+        from honeykeras.ranges import UNIT
 
         attack = hk.attacks.PGD(0.1)
         attack.name = name
         with pytest.raises(InvalidArgumentError, match="An attack's `name` must be"):
-            check_attacks([attack])
+            check_attacks([attack], UNIT)
         with pytest.raises(ValueError, match="at "):
             report.files.check({name: {}}, {**report.schema(), **report.schema()["$defs"]["attacks"]})
 
