@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
 from collections.abc import Collection
 from typing import IO
 
 import numpy as np
 
+from honeykeras import _archives
 from honeykeras._documents import read_regular
 from honeykeras._files import PathLike, describe
 from honeykeras._messages import first_line, shortened
@@ -87,19 +87,5 @@ def read_npz(path: PathLike, names: Collection[str]) -> dict[str, np.ndarray]:
         OSError: If it cannot be read.
         ValueError: If it is no such archive.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {member.filename: member for member in archive.infolist()}
-            if len(archive.infolist()) != len(names) or members.keys() != {f"{name}.npy" for name in names}:
-                raise ValueError(f"an archive that does not hold {', '.join(names)} and nothing else")
-            # What is compressed may grow without bounds.
-            if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
-                raise ValueError("an archive that is compressed")
-            found = {}
-            for name in names:
-                member = members[f"{name}.npy"]
-                with archive.open(member) as file:
-                    found[name] = read_npy(file, member.file_size)
-            return found
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"no archive that can be read ({first_line(error)})") from None
+    with _archives.opened(path, [f"{name}.npy" for name in names]) as members:
+        return {name: read_npy(*members[f"{name}.npy"]) for name in names}

@@ -65,13 +65,23 @@ def read_json(
         HoneyKerasError: `error`, if it is not such a document.
     """
     try:
-        document = _parse(read_regular(path, max_bytes))
-        check(document, schema)
+        document = parse_json(read_regular(path, max_bytes), schema)
     except OSError as failure:
         raise StorageError(f"Cannot read {path}: {describe(failure)}.") from failure
     except ValueError as failure:
         advice = f" {hint}" if hint else ""
         raise error(f"{path} must be {what}. Received: {first_line(failure)}.{advice}") from None
+    return document
+
+
+def parse_json(content: bytes, schema: Mapping[str, Any]) -> Any:
+    """A JSON document as `read_json` reads it, from what is in a file.
+
+    Raises:
+        ValueError: If it is no such document.
+    """
+    document = _parse(content)
+    check(document, schema)
     return document
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from honeykeras import _checks, saved_model
+from honeykeras import _checks, _keras_file, saved_model
 from honeykeras._files import PathLike, staged
-from honeykeras._messages import reason
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.outputs import Logits
 from honeykeras.ranges import UNIT, InputRange, RangeLike
@@ -145,6 +143,9 @@ def load(path: PathLike) -> keras.Model:
     Of a SavedModel, the signature `serving_default` is used; it must have one input and one output. Such a model
     can be attacked and judged, but not trained.
 
+    A `.keras` file must be as Keras writes it: nothing in it compressed, no layers with code of their own (`Lambda` of
+    a lambda, `TorchModuleWrapper`, `TFSMLayer` and the like), and its layers no larger than its variables.
+
     Raises:
         ModelError: If there is no such file or folder, or it does not hold such a model.
     """
@@ -154,10 +155,7 @@ def load(path: PathLike) -> keras.Model:
         raise ModelError(
             f"There must be a .keras file or the folder of a SavedModel at {path}. Received: no such file."
         )
-    try:
-        return keras.models.load_model(path)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path} must hold a Keras model, in the .keras format. Received: {reason(error)}") from None
+    return _keras_file.load(Path(path))
 
 
 def save(model: keras.Model, path: PathLike, *, overwrite: bool = False) -> None:

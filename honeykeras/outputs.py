@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras._messages import reason
+from honeykeras._messages import reason, shortened
 from honeykeras.errors import MissingDependencyError, ModelError
 
 if keras.config.backend() != "tensorflow":
@@ -64,19 +64,45 @@ class Logits:
             trace = tf.function(lambda x: model(x, training=False), autograph=False).get_concrete_function(
                 tf.TensorSpec([None, *input_shape], tf.float32)
             )
-        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-            raise _cannot_take(input_shape, error) from None
-        output = trace.output_shapes
-        classes = output[1] if isinstance(output, tf.TensorShape) and output.rank == 2 else None
-        if classes is None or classes < 2 or num_classes not in (None, classes):
-            raise _no_classifier(output, num_classes)
-        self.num_classes = classes
-        # Settled once and for all: were it asked of every batch, one input could change what another's answer means.
-        sample = trace(tf.random.stateless_uniform([_SAMPLES, *input_shape], seed=(0, 0))).numpy().astype(np.float32)
+            output = trace.structured_outputs
+            if not _is_classifier(output, num_classes):
+                raise _no_classifier(output, num_classes)
+            if not _depends(trace.outputs[0], trace.inputs[0]):
+                raise ModelError("The model's output must depend on its input. Received: one that is constant.")
+            # Settled once and for all: were it asked of every batch, one input could change what another's answer is.
+            sample = trace(tf.random.stateless_uniform([_SAMPLES, *input_shape], seed=(0, 0))).numpy()
+            if len(sample) != _SAMPLES:
+                raise _no_classifier(sample, num_classes)
+        except ModelError:
+            raise
+        except Exception as error:  # A model is anybody's code.
+            raise _cannot_take(input_shape, error) from error
+        sample = sample.astype(np.float32)
+        self.num_classes = output.shape[1]
         self.gives_probabilities = bool((sample >= 0).all() and (np.abs(sample.sum(axis=1) - 1) < _TOLERANCE).all())
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         return self.of_output(self._model(x, training=False))
+
+    def check_gradient(self, input_shape: Sequence[int]) -> None:
+        """Raises `ModelError` unless logits have a gradient with respect to inputs."""
+
+        def gradient(x: tf.Tensor) -> tf.Tensor | None:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                logits = self(x)
+            return tape.gradient(logits, x)
+
+        spec = tf.TensorSpec([None, *input_shape], tf.float32)
+        try:
+            found = tf.function(gradient, autograph=False).get_concrete_function(spec).structured_outputs
+        except LookupError:  # TensorFlow's, for an operation that has none.
+            found = None
+        if found is None:
+            raise ModelError(
+                "The model must have a gradient from its output to its input, which attacks follow. Received: one made "
+                "of operations that have none, such as argmax."
+            )
 
     def of_output(self, output: tf.Tensor) -> tf.Tensor:
         """The same of what the model said already, in the graph where it did."""
@@ -87,17 +113,32 @@ class Logits:
         return tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny)) if self.gives_probabilities else output
 
 
-def predict_labels(model: keras.Model, x: np.ndarray, batch_size: int = 512) -> np.ndarray:
-    """The classes that a classifier predicts, -1 where its output is not finite; shape `(batch,)`, int64."""
+def predict_labels(
+    model: keras.Model, x: np.ndarray, batch_size: int = 512, num_classes: int | None = None
+) -> np.ndarray:
+    """The classes that a classifier predicts.
+
+    Args:
+        model: The classifier.
+        x: Inputs, shape `(batch, *input_shape)`, float32.
+        batch_size: How many inputs at a time.
+        num_classes: If given, the number of classes that the model must have.
+
+    Returns:
+        Shape `(batch,)`, int64; -1 where the model's output is not finite.
+
+    Raises:
+        ModelError: If the model cannot take such inputs, or is no such classifier.
+    """
     # A replica without an input takes one over: not all of TensorFlow's kernels take an empty batch.
     replicas = model.distribute_strategy.num_replicas_in_sync
     filled = np.concatenate([x, np.repeat(x[-1:], replicas, axis=0)]) if 0 < len(x) % batch_size < replicas else x
     try:
         output = model.predict(filled, batch_size=batch_size, verbose=0)
-    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        raise _cannot_take(x.shape[1:], error) from None
-    if not isinstance(output, np.ndarray) or output.ndim != 2:
-        raise _no_classifier(keras.tree.map_structure(np.shape, output))
+    except Exception as error:  # A model is anybody's code.
+        raise _cannot_take(x.shape[1:], error) from error
+    if not isinstance(output, np.ndarray) or len(output) != len(filled) or not _is_classifier(output, num_classes):
+        raise _no_classifier(output, num_classes)
     output = output[: len(x)]
     return np.where(np.isfinite(output).all(axis=1), output.argmax(axis=1), -1)
 
@@ -112,9 +153,39 @@ def softmax_input(output: tf.Tensor) -> tf.Tensor | None:
     return tf.reshape(tensor.op.inputs[0], tf.shape(output))
 
 
+def _is_classifier(output: Any, num_classes: int | None) -> bool:
+    """Whether an output is one tensor or array of floats, a row for each input and a column for each class."""
+    if not hasattr(output, "shape") or not tf.as_dtype(output.dtype).is_floating:
+        return False
+    shape = tf.TensorShape(output.shape)
+    return shape.rank == 2 and (shape[1] or 0) >= 2 and num_classes in (None, shape[1])
+
+
+def _depends(output: tf.Tensor, given: tf.Tensor) -> bool:
+    """Whether a tensor of a graph is computed from another one."""
+    seen, pending = set(), [output.op]
+    while pending:
+        op = pending.pop()
+        if op is given.op:
+            return True
+        if op not in seen:
+            seen.add(op)
+            pending.extend(tensor.op for tensor in op.inputs)
+    return False
+
+
 def _no_classifier(output: Any, num_classes: int | None = None) -> ModelError:
     wanted = "(batch, classes), with at least 2 classes" if num_classes is None else f"(batch, {num_classes})"
-    return ModelError(f"The model must have one output of shape {wanted}. Received: {output}.")
+    received = keras.tree.map_structure(_described, output)
+    return ModelError(
+        f"The model must have one output of shape {wanted}, floating point. Received: {shortened(str(received))}."
+    )
+
+
+def _described(output: Any) -> str:
+    if not hasattr(output, "dtype"):
+        return type(output).__name__
+    return f"{tuple(output.shape)}, {tf.as_dtype(output.dtype).name}"
 
 
 def _cannot_take(input_shape: Sequence[int], error: Exception) -> ModelError:

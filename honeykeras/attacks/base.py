@@ -187,6 +187,7 @@ class Attack(abc.ABC):
 
         if self._compiled is None or self._compiled.model is not model or self._compiled.state != state():
             logits = Logits(model, input_shape)
+            logits.check_gradient(input_shape)
             perturb = self._perturb_scaled if self.input_range.shape else self.perturb
 
             def attack(x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:

@@ -146,8 +146,7 @@ class JSMA(Attack):
 
     def _derivative(self, tape: tf.GradientTape, of: tf.Tensor, x_adv: tf.Tensor) -> tf.Tensor:
         """What the move of each feature does for a logit, shape `(batch, features)`: turned for a negative theta."""
-        gradient = tape.gradient(of, x_adv, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return math.copysign(1, self.theta) * _flat(gradient)
+        return math.copysign(1, self.theta) * _flat(tape.gradient(of, x_adv))
 
     def _may_go_on(self, used: tf.Tensor) -> tf.Tensor:
         """Whether `gamma` allows for another step, shape `(batch,)`, bool."""

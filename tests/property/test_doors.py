@@ -1,22 +1,26 @@
 """Whatever is damaged in a file from outside: one error, in one line that can be printed, or it did no harm."""
 
+import io
 import json
 import re
 import warnings
+import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import honeykeras as hk
-from honeykeras import provenance, report
+from honeykeras import _keras_file, provenance, report
 from honeykeras._arrays import read_mask
 from honeykeras._files import sha256
 from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.attacks.shards import Shards, Store
-from honeykeras.errors import HoneyKerasError
+from honeykeras.errors import HoneyKerasError, ModelError
+from honeykeras.outputs import predict_labels
 
 many = settings(
     max_examples=300,
@@ -25,6 +29,9 @@ many = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+X = np.random.default_rng(0).random((3, 6, 6, 1), np.float32)
 
 
 def one_line(error):
@@ -208,11 +215,11 @@ def masks(draw, intact):
 
 
 def altered(draw, content):
-    """Some bytes with some of them changed."""
+    """Bytes with some of them changed, or cut off."""
     content = bytearray(content)
     for _ in range(draw(st.integers(1, 6))):
         content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
-    return bytes(content)
+    return bytes(content[: draw(st.just(len(content)) | st.integers(0, len(content)))])
 
 
 @many
@@ -225,3 +232,92 @@ def test_mask(mask_path, data):
         warnings.simplefilter("ignore")
         if opens(lambda: read_mask(path)):
             assert read_mask(path).dtype == bool
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory):
+    """A model of layers of several kinds, compiled."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    given = keras.Input((6, 6, 1))
+    inner = keras.Sequential(
+        [keras.Input((6, 6, 1)), layers.Conv2D(2, 3, activation="relu"), layers.BatchNormalization()]
+    )
+    both = layers.Concatenate()([inner(given), layers.AveragePooling2D(3, 1)(layers.Rescaling(2.0)(given))])
+    model = keras.Model(given, layers.Dense(3, kernel_regularizer="l2")(layers.Dropout(0.1)(layers.Flatten()(both))))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    hk.models.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def members(model_path):
+    with zipfile.ZipFile(model_path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@st.composite
+def model_files(draw, path, members, damaged):
+    """The content of a file that is damaged somewhere: in its layers, its variables, or as an archive."""
+    members = dict(members)
+    match draw(st.integers(0, 9)):
+        case 0:
+            return altered(draw, path.read_bytes())
+        case 1 | 2 | 3:
+            members["model.weights.h5"] = altered(draw, members["model.weights.h5"])
+        case 4:
+            moved = members.pop(draw(st.sampled_from([*members, "assets/x"])), b"")
+            members[draw(st.sampled_from(["metadata.json", "model.weights.npz", "assets/", "\x1b\n"]))] = moved
+        case _:
+            members["config.json"] = draw(damaged(json.loads(members["config.json"])))
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    return content.getvalue()
+
+
+def look_through(path):
+    """What is done before Keras sees a file: nothing but one kind of error is raised."""
+    try:
+        _keras_file._check(path)
+    except ValueError as error:
+        raise ModelError(error) from None
+
+
+def use(path):
+    """What commands do with a model."""
+    model = hk.models.load(path)
+    opens(lambda: predict_labels(model, X))
+    opens(lambda: hk.attacks.PGD(0.1, steps=2).generate(model, X, np.arange(3)))
+
+
+def test_intact_model(model_path):
+    model = hk.models.load(model_path)
+    assert len(hk.attacks.PGD(0.1, steps=2).generate(model, X, np.arange(3))) == 3
+
+
+@many
+@given(st.data())
+def test_model_is_looked_through(model_path, members, damaged, data):
+    path = model_path.with_name("damaged.keras")
+    path.write_bytes(data.draw(model_files(model_path, members, damaged)))
+    opens(lambda: look_through(path))
+
+
+@settings(many, max_examples=30)
+@given(st.data())
+def test_model(model_path, members, damaged, data):
+    path = model_path.with_name("damaged.keras")
+    path.write_bytes(data.draw(model_files(model_path, members, damaged)))
+    opens(lambda: use(path))
+
+
+@pytest.mark.slow
+@settings(many, max_examples=1000)
+@given(st.data())
+def test_model_at_length(model_path, members, damaged, data):
+    path = model_path.with_name("damaged.keras")
+    path.write_bytes(data.draw(model_files(model_path, members, damaged)))
+    opens(lambda: use(path))

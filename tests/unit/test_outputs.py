@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import honeykeras as hk
 from honeykeras.errors import ModelError
 from honeykeras.outputs import Logits, predict_labels
 
@@ -149,3 +150,81 @@ def test_model_with_several_outputs(heads, images):
         predict_labels(model, images[0])
     with pytest.raises(ModelError, match="must have one output of shape"):
         Logits(model, INPUT)
+
+
+class Function(keras.Model):
+    """Any function as a model."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def rows(x):
+    return tf.reshape(x, [-1, 36])[:, :4]
+
+
+@pytest.mark.parametrize(
+    ("function", "received"),
+    [
+        (lambda x: tf.strings.as_string(rows(x)), "Received: (None, 4), string."),
+        (lambda x: tf.cast(rows(x), tf.int32), "Received: (None, 4), int32."),
+        (lambda x: tf.cast(rows(x), tf.complex64), "Received: (None, 4), complex64."),
+        (lambda x: [rows(x), rows(x)], "must have one output of shape"),
+        (lambda x: {"a": rows(x)}, "must have one output of shape"),
+        (lambda x: tf.zeros([1, 4]), "is constant"),
+        (lambda x: tf.reduce_mean(rows(x), axis=0, keepdims=True), "Received: (16, 4), float32."),
+        (lambda x: rows(x)[:, :1], "Received: (None, 1), float32."),
+        (lambda x: tf.reshape(x, [2, 2]), "must be a classifier of inputs of shape (6, 6, 1)"),
+        (lambda x: 1 / 0, "Received: division by zero"),
+        (lambda x: None, "must have one output of shape"),
+    ],
+)
+def test_what_is_no_classifier(function, received, images):
+    with pytest.raises(ModelError) as raised:
+        Logits(Function(function), INPUT)
+    if "(16, 4)" not in received:
+        assert received in str(raised.value)
+    assert str(raised.value).isprintable()
+    with pytest.raises(ModelError) as raised:
+        hk.attacks.PGD(0.1).generate(Function(function), *images)
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: tf.strings.as_string(rows(x)),
+        lambda x: tf.cast(rows(x), tf.int32),
+        lambda x: [rows(x), rows(x)],
+        lambda x: tf.reduce_mean(rows(x), axis=0, keepdims=True),
+        lambda x: rows(x)[:, :1],
+        lambda x: 1 / 0,
+    ],
+)
+def test_labels_of_what_is_no_classifier(function, images):
+    with pytest.raises(ModelError, match="The model must"):
+        predict_labels(Function(function), images[0])
+
+
+def test_labels_of_half_precision(images):
+    for dtype in (tf.bfloat16, tf.float16):
+        assert predict_labels(Function(lambda x, dtype=dtype: tf.cast(rows(x), dtype)), images[0][:5]).shape == (5,)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [hk.attacks.PGD(0.1), hk.attacks.CarliniWagner(max_iterations=5), hk.attacks.JSMA()],
+    ids=lambda it: it.name,
+)
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: tf.one_hot(tf.argmax(rows(x), 1), 4), lambda x: tf.zeros_like(rows(x)), lambda x: tf.round(rows(x))],
+    ids=["argmax", "zeros", "round"],
+)
+def test_what_has_no_gradient(function, attack, images):
+    with pytest.raises(ModelError, match="must have a gradient from its output to its input"):
+        attack.generate(Function(function), *images)

@@ -98,10 +98,10 @@ def extra_member(path):
         (other_arrays(y=np.arange(5)), "`y` is int64 of shape (5,) instead of int64 of shape (4,)"),
         (other_arrays(x=np.float32(0)), "`x` is float32 of shape () instead of float32 of shape (0, 2, 3)"),
         (other_arrays(y=np.array([None] * 4)), "an array of dtype object, not of plain numbers"),
-        (other_arrays(more=np.zeros(3)), "an archive that does not hold x, x_adv, y"),
-        (lambda path: np.savez(path, x=ARRAYS["x"]), "an archive that does not hold x, x_adv, y"),
+        (other_arrays(more=np.zeros(3)), "an archive that does not hold x.npy, x_adv.npy, y.npy"),
+        (lambda path: np.savez(path, x=ARRAYS["x"]), "an archive that does not hold x.npy, x_adv.npy, y.npy"),
         (recompress, "an archive that is compressed"),
-        (extra_member, "an archive that does not hold x, x_adv, y"),
+        (extra_member, "an archive that does not hold x.npy, x_adv.npy, y.npy"),
         (lambda path: path.write_bytes(b"PK"), "no archive that can be read"),
     ],
     # The repr of a function is another in each process that runs tests.
