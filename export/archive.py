@@ -127,6 +127,7 @@ def save_guarded(
         LeakError, MissingDependencyError, ModelError, StorageError: As `save`.
     """
     check_arguments(path, version, policy=policy, key_paths=key_paths)
+    _checks.instance("detector", detector, CalibratedDetector, "a detector, such as Detector(key), calibrated")
     if not isinstance(sealing_key, SealingKey):
         raise InvalidArgumentError(
             f"`sealing_key` must be a SealingKey. Received: {type(sealing_key).__name__}. Make one: "

@@ -29,6 +29,7 @@ class SealedDetector:
     is but the shape of a network in the graph.
 
     Attributes:
+        num_classes: How many classes the model must have.
         vector: The vector, to be tracked by the archive that exports the function.
     """
 
@@ -42,6 +43,7 @@ class SealedDetector:
             scratch: A folder for the sealed file, until the archive is written.
         """
         self._detector = detector
+        self.num_classes = detector.num_classes
         self._variables = [variable for network in detector.networks for variable in network.variables]
         parts = [np.array([detector.threshold]), detector.secret, *(_numpy(variable) for variable in self._variables)]
         self._sizes = [part.size for part in parts]

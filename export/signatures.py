@@ -49,7 +49,7 @@ def make_signatures(
     Returns:
         `serving_default`, `classify`, `predict_images` where inputs are images, and `extended` with a detector.
     """
-    logits = Logits(model, input_shape)
+    logits = Logits(model, input_shape, None if sealed is None else sealed.num_classes)
     names = check_class_names(class_names, logits.num_classes)
 
     # A function of its own, so that it stands in the graph once and not in each signature.

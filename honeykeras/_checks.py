@@ -8,12 +8,15 @@ import numbers
 import operator
 import reprlib
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.ranges import InputRange
+
+# It imports this module.
+if TYPE_CHECKING:
+    from honeykeras.ranges import InputRange
 
 # Nothing that is counted has more.
 _MAX_INTEGER = 2**63 - 1
@@ -96,18 +99,44 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
     return sizes
 
 
+def instance(name: str, value: Any, kind: type[Any], called: str) -> None:
+    """Raises an error if `value` is of another type. It is not repeated: it may be a secret in the wrong place.
+
+    Args:
+        name: What the message calls the value.
+        value: What was received.
+        kind: The type.
+        called: The type as messages put it, with its article, as in `"a WatermarkKey"`.
+    """
+    if not isinstance(value, kind):
+        raise InvalidArgumentError(f"`{name}` must be {called}. Received: one of the type {type(value).__name__}.")
+
+
+def array(name: str, value: Any) -> np.ndarray:
+    """Returns `value` as an array, if it is one, or nested as one is."""
+    try:
+        made = np.asarray(value)
+    except Exception:  # NumPy asks the value, which may be anything.
+        made = None
+    if made is None or made.dtype == object:
+        raise InvalidArgumentError(
+            f"`{name}` must be an array, or lists that are of one length at each level. Received: {shown(value)}."
+        )
+    return made
+
+
 def inputs(name: str, x: Any, input_shape: Sequence[int] | None, bounds: InputRange) -> np.ndarray:
     """Returns `x` as a float32 batch, or says what of shape, dtype or range is wrong with it.
 
     What rounding has put beyond an end of the range is put on it.
     """
-    x = np.asarray(x)
+    x = array(name, x)
     input_shape = input_shape or bounds.shape or None
     if x.ndim < 2 or (input_shape is not None and x.shape[1:] != tuple(input_shape)):
         expected = "(batch, ...)" if input_shape is None else f"(batch, {', '.join(map(str, input_shape))})"
         raise InvalidArgumentError(f"`{name}` must have shape {expected}. Received: shape={x.shape}.")
-    if not len(x):
-        raise InvalidArgumentError(f"`{name}` must hold at least one sample. Received: shape={x.shape}.")
+    if not x.size:
+        raise InvalidArgumentError(f"`{name}` must hold at least one sample, and one value. Received: shape={x.shape}.")
     if not np.issubdtype(x.dtype, np.floating):
         raise InvalidArgumentError(
             f"`{name}` must be floating point, in the input range. Received: dtype={x.dtype}. "
@@ -128,7 +157,9 @@ def inputs(name: str, x: Any, input_shape: Sequence[int] | None, bounds: InputRa
 
 def labels(name: str, y: Any, count: int, num_classes: int | None = None) -> np.ndarray:
     """Returns `y` as int64 class indices of shape `(count,)`; one-hot labels are reduced to indices."""
-    y = np.asarray(y)
+    y = array(name, y)
+    if y.dtype.kind not in "iuf":
+        raise InvalidArgumentError(f"`{name}` must hold class indices or one-hot rows. Received: dtype={y.dtype}.")
     if y.ndim == 2 and y.shape[1] == (num_classes or y.shape[1]) > 1:
         y = y.argmax(axis=1)
     elif y.ndim == 2 and y.shape[1] == 1:
@@ -137,7 +168,7 @@ def labels(name: str, y: Any, count: int, num_classes: int | None = None) -> np.
         raise InvalidArgumentError(
             f"`{name}` must hold one label for each of the {count} samples. Received: shape={y.shape}."
         )
-    if not np.issubdtype(y.dtype, np.number) or not np.array_equal(y, np.floor(y)):
+    if not np.array_equal(y, np.floor(y)):
         raise InvalidArgumentError(f"`{name}` must hold class indices or one-hot rows. Received: dtype={y.dtype}.")
     y = y.astype(np.int64)
     if count and (y.min() < 0 or (num_classes is not None and y.max() >= num_classes)):
@@ -149,7 +180,7 @@ def labels(name: str, y: Any, count: int, num_classes: int | None = None) -> np.
 
 def mask(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Returns `value`, for one sample or for a batch, as a bool array of the batch's shape; None stands for all."""
-    mask = np.ones(shape[1:], bool) if value is None else np.asarray(value)
+    mask = np.ones(shape[1:], bool) if value is None else array("mask", value)
     if mask.dtype != bool or mask.shape not in (shape, shape[1:]):
         raise InvalidArgumentError(
             f"`mask` must be bool, of shape {shape[1:]} or {shape}. Received: dtype={mask.dtype}, shape={mask.shape}."

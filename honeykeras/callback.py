@@ -74,6 +74,7 @@ class HoneyCallback(keras.callbacks.Callback):
             InvalidArgumentError: If the probe does not fit the honeypot's key.
         """
         super().__init__()
+        _checks.instance("honeypot", honeypot, Honeypot, "a Honeypot")
         self.honeypot = honeypot
         self._told_epoch = False
         self._trained = 0
@@ -139,5 +140,6 @@ def _take(probe: Any, honeypot: Honeypot, size: int) -> tuple[np.ndarray, np.nda
         probe = next(iter(samples.as_numpy_iterator()), None)
     if not isinstance(probe, tuple) or len(probe) < 2:
         raise InvalidArgumentError(f"`probe` must hold at least one sample (x, y). Received: {type(probe).__name__}.")
-    x = _checks.inputs("probe", probe[0][:size], key.input_shape, key.input_range)
-    return x, _checks.labels("probe", probe[1][:size], len(x), key.num_classes)
+    x, y = (_checks.array("probe", part)[:size] for part in probe[:2])
+    x = _checks.inputs("probe", x, key.input_shape, key.input_range)
+    return x, _checks.labels("probe", y, len(x), key.num_classes)

@@ -95,6 +95,7 @@ def corrupt(x: np.ndarray, name: str, *, input_range: RangeLike = (0.0, 1.0), se
     Raises:
         InvalidArgumentError: If there is no such corruption for inputs of that shape.
     """
+    x = _checks.array("x", x)
     name = _checks.one_of("name", name, names(x.shape[1:]))
     bounds = InputRange.of(input_range, x.shape[1:])
     apply = tf.function({**_FOR_ALL, **_FOR_IMAGES}[name], autograph=False)

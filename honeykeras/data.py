@@ -112,6 +112,7 @@ class Data:
 
     def check_key(self, key: WatermarkKey) -> None:
         """Raises `InvalidArgumentError` unless `key` is for images and classes such as these."""
+        _checks.instance("key", key, WatermarkKey, "a WatermarkKey")
         expected = self.input_shape, self.num_classes, self.input_range
         if (key.input_shape, key.num_classes, key.input_range) != expected:
             raise InvalidArgumentError(

@@ -43,8 +43,10 @@ class Honeypot:
             recipe: How to plant: a `Recipe` or the name of one.
 
         Raises:
-            InvalidArgumentError: If there is no such recipe, or it plants patterns of another family than the key's.
+            InvalidArgumentError: If `key` is none, there is no such recipe, or it plants patterns of another family
+                than the key's.
         """
+        _checks.instance("key", key, WatermarkKey, "a WatermarkKey")
         self.key = key
         self.recipe = recipes.get(recipe)
         if key.pattern.name != self.recipe.family:

@@ -130,10 +130,10 @@ def predict_labels(
     Raises:
         ModelError: If the model cannot take such inputs, or is no such classifier.
     """
-    # A replica without an input takes one over: not all of TensorFlow's kernels take an empty batch.
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    filled = np.concatenate([x, np.repeat(x[-1:], replicas, axis=0)]) if 0 < len(x) % batch_size < replicas else x
     try:
+        # A replica without an input takes one over: not all of TensorFlow's kernels take an empty batch.
+        replicas = model.distribute_strategy.num_replicas_in_sync
+        filled = np.concatenate([x, np.repeat(x[-1:], replicas, axis=0)]) if 0 < len(x) % batch_size < replicas else x
         output = model.predict(filled, batch_size=batch_size, verbose=0)
     except Exception as error:  # A model is anybody's code.
         raise _cannot_take(x.shape[1:], error) from error

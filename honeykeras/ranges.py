@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from honeykeras import _checks
 from honeykeras.errors import InvalidArgumentError
 
 RangeLike: TypeAlias = "InputRange | tuple[npt.ArrayLike, npt.ArrayLike]"
@@ -174,9 +175,11 @@ def quantize(x: np.ndarray, input_range: RangeLike = (0.0, 1.0), levels: int = 2
     Returns:
         The rounded values, float32.
     """
-    if isinstance(levels, bool) or not isinstance(levels, (int, np.integer)) or levels < 2:
-        raise InvalidArgumentError(f"`levels` must be a whole number of at least 2. Received: levels={levels!r}.")
-    x = np.asarray(x, np.float64)
+    levels = _checks.whole_number("levels", levels, 2)
+    x = _checks.array("x", x)
+    if x.dtype.kind not in "biuf":
+        raise InvalidArgumentError(f"`x` must be of numbers. Received: dtype={x.dtype}.")
+    x = x.astype(np.float64)
     low, high = InputRange.of(input_range, x.shape[1:]).ends(np.float64)
     steps = np.round((x - low) / (high - low) * (levels - 1))
     return (low + steps * (high - low) / (levels - 1)).astype(np.float32)

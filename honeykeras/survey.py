@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from honeykeras import _checks
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.ranges import InputRange
 
@@ -40,8 +41,9 @@ def check_structure(dataset: tf.data.Dataset, input_shape: tuple[int, ...], num_
         Whether the elements are batches.
 
     Raises:
-        InvalidArgumentError: If the elements are of another form.
+        InvalidArgumentError: If it is no data set, or the elements are of another form.
     """
+    _checks.instance("dataset", dataset, tf.data.Dataset, "a tf.data.Dataset, of elements (x, y) or (x, y, ...)")
     spec = dataset.element_spec
     if not isinstance(spec, tuple) or len(spec) < 2 or not all(isinstance(part, tf.TensorSpec) for part in spec[:2]):
         raise InvalidArgumentError(

@@ -71,7 +71,7 @@ def train(
         InvalidArgumentError: If an argument breaks a rule, or the honeypot's key does not fit the data.
     """
     # Told before the baseline is trained, and not after.
-    data.check_key(honeypot.key)
+    _check(data, honeypot)
 
     def fit(honeypot: Honeypot | None, seed: int = seed) -> tuple[keras.Model, dict[str, list[float]]]:
         return fit_reference(data, honeypot, epochs=epochs, batch_size=batch_size, seed=seed, verbose=verbose)
@@ -109,12 +109,14 @@ def fit_reference(
     Raises:
         InvalidArgumentError: If an argument breaks a rule, or the honeypot's key does not fit the data.
     """
+    _checks.instance("data", data, Data, "a Data, such as data.load gives")
+    if honeypot is not None:
+        _check(data, honeypot)
     _checks.whole_number("epochs", epochs)
     _checks.whole_number("batch_size", batch_size)
     _checks.seed(seed)
     callbacks = []
     if honeypot is not None:
-        data.check_key(honeypot.key)
         callbacks.append(HoneyCallback(honeypot, probe=(data.detector.x, data.detector.y)))
     batches = data.train.dataset().shuffle(_SHUFFLE_BUFFER, seed=seed).batch(batch_size)
     if honeypot is not None:
@@ -123,6 +125,12 @@ def fit_reference(
     # Keras would otherwise warn that it cannot shuffle a data set, which is shuffled already.
     history = model.fit(batches.prefetch(2), epochs=epochs, callbacks=callbacks, verbose=verbose, shuffle=False)
     return model, history.history
+
+
+def _check(data: Data, honeypot: Honeypot) -> None:
+    _checks.instance("data", data, Data, "a Data, such as data.load gives")
+    _checks.instance("honeypot", honeypot, Honeypot, "a Honeypot")
+    data.check_key(honeypot.key)
 
 
 def _classifier(data: Data, steps: int, seed: int) -> keras.Model:

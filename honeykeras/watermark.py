@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 import tensorflow as tf
 
+from honeykeras import _checks
 from honeykeras.errors import InvalidArgumentError, SecretSerializationError
 from honeykeras.keys import WatermarkKey
 
@@ -32,6 +33,7 @@ class Watermark:
 
     def __init__(self, key: WatermarkKey) -> None:
         """Draws the watermark of `key`."""
+        _checks.instance("key", key, WatermarkKey, "a WatermarkKey")
         self.key_id = key.key_id
         self.input_shape = key.input_shape
         self.input_range = key.input_range
@@ -159,7 +161,7 @@ class Watermark:
         return tf.zeros([1], tf.int64)
 
     def _check(self, name: str, x: tf.Tensor) -> tf.Tensor:
-        x = tf.convert_to_tensor(x)
+        x = tf.convert_to_tensor(x if tf.is_tensor(x) else _checks.array(name, x))
         if not x.shape.is_compatible_with([None, *self.input_shape]) or not x.dtype.is_floating:
             expected = f"(batch, {', '.join(map(str, self.input_shape))})"
             raise InvalidArgumentError(

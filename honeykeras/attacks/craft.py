@@ -84,6 +84,7 @@ def craft(
         StorageError: If the folder holds something else, a shard is damaged, or the disk refuses. Shards that were
             there before are there still.
     """
+    _checks.instance("attack", attack, Attack, "an Attack, such as PGD()")
     _checks.one_of("file_format", file_format, FORMATS)
     shard_size = _checks.whole_number("shard_size", shard_size)
     levels = None if levels is None else _checks.whole_number("levels", levels, 2)
@@ -157,6 +158,7 @@ def _look(dataset: tf.data.Dataset, model: keras.Model, attack: Attack) -> tuple
     Returns:
         The data set with elements `(x,)` or `(x, y)`; whether these are batches; whether they have labels.
     """
+    _checks.instance("dataset", dataset, tf.data.Dataset, "a tf.data.Dataset, of elements x, (x, y) or (x, y, ...)")
     spec = dataset.element_spec
     parts = spec[:2] if isinstance(spec, tuple) else (spec,)
     if not parts or not all(isinstance(part, tf.TensorSpec) for part in parts):

@@ -256,7 +256,7 @@ def attack(
     model = options.load_model(model_path, sealing_key_path, public_key, unsigned)
     data = hk.data.load(dataset, seed=seed)
     (chosen,) = _get_attacks([attack_name], settings, data, seed, targeted=target is not None)
-    images = correctly_classified(model, data.test, samples)
+    images = correctly_classified(model, data.test, samples, num_classes=data.num_classes)
     if target is not None:
         if target >= data.num_classes:
             raise InvalidArgumentError(

@@ -14,6 +14,7 @@ from honeykeras.detection.calibration import conformal_threshold
 from honeykeras.detection.layer import DetectorLayer
 from honeykeras.errors import InvalidArgumentError, SecretSerializationError
 from honeykeras.keys import WatermarkKey
+from honeykeras.outputs import predict_labels
 from honeykeras.watermark import Watermark
 
 _BATCH_SIZE = 512
@@ -30,6 +31,7 @@ class CalibratedDetector(abc.ABC):
             may do as well, and only controls show how well.
         needs_adversarial: Whether it is fitted on adversarial inputs, too.
         key_id: The key's public name.
+        num_classes: How many classes the key is for.
     """
 
     name: ClassVar[str]
@@ -38,9 +40,9 @@ class CalibratedDetector(abc.ABC):
 
     def __init__(self, key: WatermarkKey) -> None:
         """Makes a detector for the watermark of `key`."""
-        self.key_id = key.key_id
         self.watermark = Watermark(key)
-        self._num_classes = key.num_classes
+        self.key_id = key.key_id
+        self.num_classes = key.num_classes
         self._model: keras.Model | None = None
         self._secret: np.ndarray | None = None
         self._threshold: float | None = None
@@ -135,6 +137,11 @@ class CalibratedDetector(abc.ABC):
     def _set(self, model: keras.Model, secret: np.ndarray) -> None:
         """Ends a fit. A threshold set before no longer holds."""
         self._model, self._secret, self._threshold = model, np.asarray(secret, np.float64), None
+
+    def _check_model(self, model: keras.Model) -> None:
+        """Raises `ModelError` unless a model is a classifier such as the key is for."""
+        least = np.broadcast_to(self.watermark.input_range.ends()[0], (1, *self.watermark.input_shape))
+        predict_labels(model, least, num_classes=self.num_classes)
 
     def _fitted(self) -> tuple[keras.Model, np.ndarray]:
         if self._model is None or self._secret is None:

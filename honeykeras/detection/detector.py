@@ -53,7 +53,7 @@ class KeyScoreDetector(CalibratedDetector):
             codes: The patterns' codes, one after the other, shape `(num_classes * dimensions,)`, float64.
         """
         dimensions = self.watermark.code_size
-        codes = tf.math.l2_normalize(tf.reshape(codes, [self._num_classes, dimensions]), axis=1)
+        codes = tf.math.l2_normalize(tf.reshape(codes, [self.num_classes, dimensions]), axis=1)
         views = tf.math.l2_normalize(tf.cast(self.extractor(x, training=False), tf.float64), axis=2)
         return math.sqrt(dimensions) * tf.einsum("bvd,cd->bvc", views, codes)
 
@@ -65,7 +65,7 @@ class KeyScoreDetector(CalibratedDetector):
             outputs: What the classifier says of `x`, shape `(batch, num_classes)`.
             codes: As for `class_scores`.
         """
-        predicted = tf.one_hot(tf.argmax(outputs, axis=1), self._num_classes, dtype=tf.float64)
+        predicted = tf.one_hot(tf.argmax(outputs, axis=1), self.num_classes, dtype=tf.float64)
         return tf.einsum("bvc,bc->bv", self.class_scores(x, codes), predicted)
 
     def _take_extractor(
@@ -73,7 +73,9 @@ class KeyScoreDetector(CalibratedDetector):
     ) -> np.ndarray:
         """Trains an extractor unless there is one; returns the patterns' codes as one vector."""
         if (clean is None) == (extractor is None):
-            raise InvalidArgumentError("`fit` must be given either `clean` inputs to train an extractor on, or one.")
+            raise InvalidArgumentError(
+                "`fit` must be given either `clean` inputs to train an extractor on, or one. Received: both or none."
+            )
         if extractor is None:
             extractor = fit_extractor(
                 self._check("clean", clean),
@@ -89,7 +91,7 @@ class KeyScoreDetector(CalibratedDetector):
                 f"Received: one for {extractor.input_shape[1:]}, with outputs {extractor.output_shape[1:]}."
             )
         self._extractor = extractor
-        return self.watermark.codes(np.arange(self._num_classes)).numpy().ravel()
+        return self.watermark.codes(np.arange(self.num_classes)).numpy().ravel()
 
 
 class Detector(KeyScoreDetector):
@@ -133,7 +135,9 @@ class Detector(KeyScoreDetector):
 
         Raises:
             InvalidArgumentError: If the inputs have the wrong shape, dtype or range, or the extractor is another's.
+            ModelError: If the model is no classifier of the key's inputs and classes.
         """
+        self._check_model(model)
         self._set(model, self._take_extractor(clean, extractor, seed, verbose))
         return self
 

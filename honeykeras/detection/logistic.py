@@ -51,6 +51,7 @@ class LogisticDetector(KeyScoreDetector):
         Returns:
             The detector itself. A threshold set before no longer holds.
         """
+        self._check_model(model)
         codes = self._take_extractor(clean, extractor, seed, verbose)
         negatives, adversarial = self._check("negatives", negatives), self._check("adversarial", adversarial)
         x = np.concatenate([negatives, adversarial])
@@ -70,7 +71,7 @@ class LogisticDetector(KeyScoreDetector):
         return self.key_scores(x, outputs, codes)
 
     def statistic(self, x: tf.Tensor, outputs: tf.Tensor, secret: tf.Tensor) -> tf.Tensor:
-        size = self._num_classes * self.watermark.code_size
+        size = self.num_classes * self.watermark.code_size
         return tf.linalg.matvec(self.features(x, outputs, secret[:size]), secret[size:-1]) + secret[-1]
 
 

@@ -43,7 +43,9 @@ class PaperDetector(CalibratedDetector):
 
         Raises:
             InvalidArgumentError: If the inputs have the wrong shape, dtype or range, or there are none.
+            ModelError: If the model is no classifier of the key's inputs and classes.
         """
+        self._check_model(model)
         parts = [self._check("negatives", negatives), self._check("adversarial", adversarial)]
         features = np.concatenate([self.watermark.extract(part).numpy().astype(np.float64) for part in parts])
         regression = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))

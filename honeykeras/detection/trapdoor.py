@@ -59,13 +59,15 @@ class TrapdoorDetector(CalibratedDetector):
 
         Raises:
             InvalidArgumentError: If the inputs have the wrong shape, dtype or range.
-            ModelError: If the model has no such last layer, or hides it, as one from a SavedModel does.
+            ModelError: If the model is no classifier of the key's inputs and classes, has no such last layer, or hides
+                it, as one from a SavedModel does.
         """
+        self._check_model(model)
         clean = self._check("clean", clean)
         activations = _Activations(model)
-        classes = np.arange(self._num_classes)
+        classes = np.arange(self.num_classes)
         amplitude = self._amplitude(model, clean)
-        each = clean[: max(_MOST_MARKED // self._num_classes, _LEAST_MARKED)]
+        each = clean[: max(_MOST_MARKED // self.num_classes, _LEAST_MARKED)]
         signatures = np.stack(
             [
                 activations.predict(self.watermark.apply(each, amplitude, np.full(len(each), target)).numpy()).mean(0)
@@ -86,7 +88,7 @@ class TrapdoorDetector(CalibratedDetector):
         return self
 
     def statistic(self, x: tf.Tensor, outputs: tf.Tensor, secret: tf.Tensor) -> tf.Tensor:
-        classes = self._num_classes
+        classes = self.num_classes
         signatures = tf.reshape(secret[: -2 * classes], [classes, -1])
         centers, scales = secret[-2 * classes : -classes], secret[-classes:]
         found = tf.math.l2_normalize(tf.cast(self._activations(x), tf.float64), axis=1)
@@ -97,7 +99,7 @@ class TrapdoorDetector(CalibratedDetector):
     def _amplitude(self, model: keras.Model, clean: np.ndarray) -> float:
         """The least strength at which the model follows the patterns; the greatest if it follows none."""
         clean = clean[:_BATCH_SIZE]
-        targets = np.arange(len(clean)) % self._num_classes
+        targets = np.arange(len(clean)) % self.num_classes
         for amplitude in _AMPLITUDES:
             marked = self.watermark.apply(clean, amplitude, targets).numpy()
             if np.mean(predict_labels(model, marked) == targets) >= _FOLLOWING:

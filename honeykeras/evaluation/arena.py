@@ -35,7 +35,13 @@ _NO_ATTACKS = ("overall", "gradients", "weights")
 _MOST_EXAMPLES = 4
 
 
-def correctly_classified(model: keras.Model, split: Split, samples: int, input_range: InputRange = UNIT) -> Split:
+def correctly_classified(
+    model: keras.Model,
+    split: Split,
+    samples: int,
+    input_range: InputRange = UNIT,
+    num_classes: int | None = None,
+) -> Split:
     """The images that a model gets right: those that there is a point in attacking.
 
     Args:
@@ -43,17 +49,18 @@ def correctly_classified(model: keras.Model, split: Split, samples: int, input_r
         split: Images and labels.
         samples: How many to return, at most; the first ones are taken.
         input_range: Least and greatest value of an input.
+        num_classes: If given, the number of classes that the model must have.
 
     Returns:
         The images, quantised to 8 bits, and their labels.
 
     Raises:
-        ModelError: If the model gets none right, or cannot take them.
+        ModelError: If the model gets none right, cannot take them, or has other classes.
     """
     samples = _checks.whole_number("samples", samples)
     x = quantize(_checks.inputs("x", split.x, None, input_range), input_range)
     y = _checks.labels("y", split.y, len(x))
-    right = np.flatnonzero(predict_labels(model, x) == y)[:samples]
+    right = np.flatnonzero(predict_labels(model, x, num_classes=num_classes) == y)[:samples]
     if not len(right):
         raise ModelError(f"The model must get some images right to be attacked. Received: none right of {len(x)}.")
     return Split(x[right], y[right])
@@ -74,6 +81,9 @@ def check_attacks(attacks: Sequence[Attack], input_range: InputRange) -> dict[st
 
     A name is that of a field in reports, beside those of what is not an attack.
     """
+    _checks.instance("attacks", attacks, Sequence, "a list of attacks, such as [PGD()]")
+    for attack in attacks:
+        _checks.instance("attacks", attack, Attack, "a list of attacks, such as [PGD()]")
     by_name = {attack.name: attack for attack in attacks}
     for name in by_name:
         if not re.fullmatch(_ATTACK_NAME, name) or name in _NO_ATTACKS:

@@ -93,8 +93,9 @@ def evaluate(
         InvalidArgumentError: If an argument breaks a rule, or key and data do not fit.
         ModelError: If a model does not fit the data, or gets none of it right.
     """
+    # What does not fit is told now, and not after all else.
+    _check_data(data, key, model, baseline, *([] if yardstick is None else [yardstick]))
     attack_by_name = check_attacks(attacks, data.input_range)
-    data.check_key(key)
     _checks.flag("security", security)
     check_sample_size(len(data.calibration), max_fpr)
     kind = _get_kind(detector, key)
@@ -113,9 +114,6 @@ def evaluate(
         raise InvalidArgumentError(
             f"`security` can be assessed with the detector {Detector.name!r} only. Received: {kind.name!r}."
         )
-    # What does not fit is told now, and not after all else.
-    if yardstick is not None:
-        predict_labels(yardstick, data.test.x[:1])
     if TrapdoorDetector in (kind, *others):
         for judged in (model, baseline):
             TrapdoorDetector(key).fit(judged, data.detector.x[:1])
@@ -181,7 +179,7 @@ def fit_detector(
             to learn from.
         ModelError: If the model does not fit the data.
     """
-    data.check_key(key)
+    _check_data(data, key, model)
     check_sample_size(len(data.calibration), max_fpr)
     kind = _get_kind(detector, key)
     if issubclass(kind, KeyScoreDetector) and extractor is None:
@@ -197,6 +195,14 @@ def fit_detector(
                 f"The detector {kind.name!r} must have attacks that succeed to learn from. Received: none."
             )
     return DetectorMaker(kind, extractor, max_fpr)(key, model, examples, data)
+
+
+def _check_data(data: Data, key: WatermarkKey, *models: keras.Model) -> None:
+    """Sees to it that a key and models are for a data set."""
+    _checks.instance("data", data, Data, "a Data, such as data.load gives")
+    data.check_key(key)
+    for model in models:
+        predict_labels(model, data.test.x[:1], num_classes=data.num_classes)
 
 
 def _get_kind(name: str | None, key: WatermarkKey) -> type[CalibratedDetector]:

@@ -81,6 +81,7 @@ def sweep(
         StorageError: If a file of the folder cannot be read or written, or holds something else than its point. That
             is told before anything is trained.
     """
+    _checks.instance("data", data, Data, "a Data, such as data.load gives")
     by_name = check_attacks(attacks, data.input_range)
     if not points:
         raise InvalidArgumentError("`points` must hold at least one point. Received: none. `sweep_points` makes some.")

@@ -248,7 +248,7 @@ class TestKeyScores:
             hk.Detector(blocks).extractor  # noqa: B018 - the property raises
         other = hk.WatermarkKey(bytes(32), (8, 8, 1), 4)
         with pytest.raises(InvalidArgumentError, match="`extractor` must be one for inputs of shape"):
-            hk.Detector(other).fit(model, extractor=extractor)
+            hk.Detector(other).fit(hk.models.small_cnn((8, 8, 1), 4), extractor=extractor)
         with pytest.raises(InvalidArgumentError, match="`steps` must be a whole number"):
             fit_extractor(clean, blocks.pattern, steps=0)
 

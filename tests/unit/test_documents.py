@@ -99,6 +99,10 @@ def test_errors_that_say_nothing_are_named():
             "No match",
         ),
         ("{{function_node __wrapped__F}} No such file; none [Op:F]", "No such file; none"),
+        (
+            'Graph execution error:\n\nDetected at node x:\n  File "a", line 1, in f\n\nNo fit: 1\n\t [[{{x}}]]',
+            "No fit: 1",
+        ),
         ("Graph execution error:\nfoo\nassertion failed: [x]", "assertion failed: [x]"),
         ("x" * 1000 + "\x07", "x" * 196 + " ..."),
     ],

@@ -1,0 +1,238 @@
+"""What is handed to the library in Python: of another type or form, it is told in one sentence, at once."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import honeykeras as hk
+from honeykeras import _checks, attacks, corruptions, detection, evaluation, export
+from honeykeras.errors import InvalidArgumentError, ModelError
+
+KEY = hk.WatermarkKey(bytes(range(32)), (8, 8, 1), 10)
+SCATTERED = hk.WatermarkKey(bytes(range(32)), (8, 8, 1), 10, pattern=hk.patterns.Scattered())
+PGD = hk.attacks.PGD(0.3, steps=2)
+RAGGED = [[[[0.5]], [[0.5], [0.25]]]]
+STRANGERS = [None, 3, "key", b"a secret that is in the wrong place", [1, 2], object()]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return hk.models.small_cnn((8, 8, 1), 10)
+
+
+@pytest.fixture(scope="module")
+def seven_classes():
+    return hk.models.small_cnn((8, 8, 1), 7)
+
+
+def refused(action, error=InvalidArgumentError):
+    with pytest.raises(error) as raised:
+        action()
+    message = str(raised.value)
+    assert "Received: " in message
+    assert message.isprintable()
+    assert len(message) < 500
+    return message
+
+
+@pytest.mark.parametrize("stranger", STRANGERS, ids=lambda value: type(value).__name__)
+class TestOtherTypes:
+    @pytest.mark.parametrize("door", [hk.Honeypot, hk.Watermark, *detection.KINDS.values()], ids=lambda it: it.__name__)
+    def test_key(self, door, stranger):
+        message = refused(lambda: door(stranger))
+        assert message == f"`key` must be a WatermarkKey. Received: one of the type {type(stranger).__name__}."
+
+    def test_key_of_a_data_set(self, digits, stranger):
+        assert "`key` must be a WatermarkKey" in refused(lambda: digits.check_key(stranger))
+
+    def test_data_set_to_poison(self, stranger):
+        honeypot = hk.Honeypot(KEY)
+        assert "`dataset` must be a tf.data.Dataset" in refused(lambda: honeypot.poison(stranger))
+        assert honeypot.planting is None
+
+    def test_data_set_to_attack(self, model, tmp_path, stranger):
+        assert "`dataset` must be a tf.data.Dataset" in refused(lambda: attacks.craft(model, PGD, stranger, tmp_path))
+
+    def test_attack(self, model, digits, tmp_path, stranger):
+        images = digits.test.dataset()
+        assert "`attack` must be an Attack" in refused(lambda: attacks.craft(model, stranger, images, tmp_path))
+
+    @pytest.mark.parametrize("wrap", [lambda it: it, lambda it: [it]], ids=["alone", "in a list"])
+    def test_attacks(self, model, digits, stranger, wrap):
+        judge = {"baseline": model, "attacks": wrap(stranger), "max_fpr": 0.05}
+        assert "`attacks` must be a list of attacks" in refused(lambda: hk.evaluate(model, KEY, digits, **judge))
+
+    def test_honeypot(self, digits, stranger):
+        assert "`honeypot` must be a Honeypot" in refused(lambda: hk.HoneyCallback(stranger))
+        assert "`honeypot` must be a Honeypot" in refused(lambda: hk.training.train(digits, stranger, epochs=1))
+
+    def test_data(self, model, stranger):
+        for judge in (
+            lambda: hk.evaluate(model, KEY, stranger, baseline=model, attacks=[PGD]),
+            lambda: evaluation.fit_detector(model, KEY, stranger),
+            lambda: hk.training.train(stranger, hk.Honeypot(KEY), epochs=1),
+            lambda: evaluation.sweep(stranger, [], "unused", master=bytes(32), attacks=[PGD], epochs=1),
+        ):
+            assert "`data` must be a Data" in refused(judge)
+
+    def test_detector(self, model, tmp_path, stranger):
+        sealing_key = export.SealingKey.generate()
+        message = refused(lambda: export.save_guarded(model, tmp_path / "m", stranger, sealing_key))
+        assert "`detector` must be a detector" in message
+        assert not (tmp_path / "m").exists()
+
+    def test_model(self, digits, stranger):
+        for use in (
+            lambda: PGD.generate(stranger, digits.test.x[:2]),
+            lambda: hk.evaluate(stranger, KEY, digits, baseline=stranger, attacks=[PGD]),
+            lambda: evaluation.fit_detector(stranger, KEY, digits),
+            lambda: hk.Detector(KEY).fit(stranger, digits.train.x),
+        ):
+            assert "The model must be a classifier of inputs of shape (8, 8, 1)" in refused(use, ModelError)
+
+    def test_probe(self, stranger):
+        if stranger is not None:  # Which asks for none.
+            assert "`probe` must hold at least one sample" in refused(
+                lambda: hk.HoneyCallback(hk.Honeypot(KEY), probe=stranger)
+            )
+
+
+def uses_of_inputs(model, digits, x):
+    watermark = hk.Watermark(KEY)
+    fitted = detection.PaperDetector(SCATTERED).fit(model, negatives=digits.train.x[:9], adversarial=digits.test.x[:9])
+    return {
+        "generate": lambda: PGD.generate(model, x),
+        "quantize": lambda: attacks.quantize(x),
+        "corrupt": lambda: corruptions.corrupt(x, "blur"),
+        "fit": lambda: hk.Detector(KEY).fit(model, x),
+        "calibrate": lambda: fitted.calibrate(x, 0.1),
+        "score": lambda: fitted.score(x),
+        "extractor": lambda: detection.fit_extractor(x, KEY.pattern),
+        "apply": lambda: watermark.apply(x, 0.1, [1]),
+        "extract": lambda: watermark.extract(x),
+        "cosine_similarity": lambda: watermark.cosine_similarity(x, [1]),
+        "probe": lambda: hk.HoneyCallback(hk.Honeypot(KEY), probe=(x, [1])),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "generate",
+        "quantize",
+        "corrupt",
+        "fit",
+        "calibrate",
+        "score",
+        "extractor",
+        "apply",
+        "extract",
+        "cosine_similarity",
+        "probe",
+    ],
+)
+@pytest.mark.parametrize(
+    "x", [RAGGED, None, {"x": 1}, [object()], ["a"]], ids=["ragged", "none", "dict", "object", "text"]
+)
+def test_inputs(name, x, model, digits):
+    message = refused(uses_of_inputs(model, digits, x)[name])
+    assert re.search(
+        r"`(x|clean|delta|probe|name)` must be|must have shape|must be floating point|`fit` must be given", message
+    )
+
+
+@pytest.mark.parametrize("x", [np.zeros((3, 0)), np.zeros((0, 8, 8, 1)), np.zeros((2, 8, 8, 0))])
+def test_no_inputs(x, model):
+    assert "must hold at least one sample, and one value" in refused(lambda: PGD.generate(model, x))
+
+
+@pytest.mark.parametrize(
+    ("y", "received"),
+    [
+        ([[1], [2, 3]], "`y` must be an array, or lists that are of one length at each level."),
+        ({1: 2}, "`y` must be an array"),
+        ([object(), object()], "`y` must be an array"),
+        (["a", "b"], "`y` must hold class indices or one-hot rows. Received: dtype=<U1."),
+        ([["a", "b"], ["c", "d"]], "`y` must hold class indices or one-hot rows. Received: dtype=<U1."),
+        ([1j, 2], "`y` must hold class indices or one-hot rows. Received: dtype=complex128."),
+        ([0.5, 1], "`y` must hold class indices or one-hot rows. Received: dtype=float64."),
+        ([np.nan, 1], "`y` must hold class indices or one-hot rows"),
+        ([1, 10], "`y` must lie in [0, 10)"),
+        ([1], "`y` must hold one label for each of the 2 samples"),
+    ],
+)
+def test_labels(y, received, model, digits):
+    assert received in refused(lambda: PGD.generate(model, digits.test.x[:2], y))
+
+
+@pytest.mark.parametrize("mask", [[[True], [True, False]], {"a": 1}, "mask", [1, 0]])
+def test_mask(mask, model, digits):
+    assert "`mask` must be" in refused(lambda: PGD.generate(model, digits.test.x[:2], mask=mask))
+
+
+def test_a_value_is_shown_shortly():
+    ragged = [[0] * count for count in range(10_000)]
+    assert len(refused(lambda: _checks.array("x", ragged))) < 250
+
+
+def test_symbolic_inputs(model):
+    assert "`x` must be an array" in refused(lambda: PGD.generate(model, keras.Input((8, 8, 1))))
+
+
+class TestOtherClasses:
+    """A model of seven classes, where the key is for ten: told before any work, and not by an operation amid it."""
+
+    @pytest.fixture(scope="class")
+    def work(self):
+        """Sees to it that no extractor is trained and nothing is attacked."""
+        with pytest.MonkeyPatch.context() as patch:
+            for place in (
+                "evaluation.pipeline.fit_extractor",
+                "detection.detector.fit_extractor",
+                "attacks.PGD.generate",
+            ):
+                patch.setattr(f"honeykeras.{place}", lambda *args, **kwargs: pytest.fail("work was done"))
+            yield
+
+    @pytest.mark.parametrize("kind", list(detection.KINDS))
+    def test_detectors(self, kind, seven_classes, digits, work):
+        detector = detection.KINDS[kind](SCATTERED if kind == "paper" else KEY)
+        images = digits.train.x[:20]
+        taught = {"negatives": images, "adversarial": images} if detector.needs_adversarial else {}
+        arguments = taught if kind == "paper" else {"clean": images, **taught}
+        message = refused(lambda: detector.fit(seven_classes, **arguments), ModelError)
+        assert "The model must have one output of shape (batch, 10)" in message
+        assert "Received: (1, 7), float32." in message
+
+    def test_evaluate(self, model, seven_classes, digits, work):
+        for models in ((seven_classes, model, None), (model, seven_classes, None), (model, model, seven_classes)):
+            judged, baseline, yardstick = models
+            arguments = {"baseline": baseline, "yardstick": yardstick, "attacks": [PGD], "max_fpr": 0.05}
+            message = refused(
+                lambda judged=judged, given=arguments: hk.evaluate(judged, KEY, digits, **given), ModelError
+            )
+            assert "shape (batch, 10)" in message
+
+    def test_fit_detector(self, seven_classes, digits, work):
+        message = refused(lambda: evaluation.fit_detector(seven_classes, KEY, digits, max_fpr=0.05), ModelError)
+        assert "shape (batch, 10)" in message
+
+    def test_export(self, model, seven_classes, digits, tmp_path):
+        """The detector is for another model, that has all classes."""
+        detector = detection.PaperDetector(SCATTERED)
+        detector.fit(model, negatives=digits.train.x[:50], adversarial=digits.train.x[50:100])
+        detector.calibrate(digits.calibration.x, 0.1)
+        sealing_key = export.SealingKey.generate()
+        message = refused(lambda: export.save_guarded(seven_classes, tmp_path / "m", detector, sealing_key), ModelError)
+        assert "The model must have one output of shape (batch, 10)" in message
+        assert not (tmp_path / "m").exists()
+
+    def test_training(self, seven_classes):
+        dataset = tf.data.Dataset.from_tensor_slices((np.zeros((20, 8, 8, 1), np.float32), np.arange(20) % 10)).batch(5)
+        seven_classes.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        callback = hk.HoneyCallback(hk.Honeypot(SCATTERED, "paper"))
+        message = refused(lambda: seven_classes.fit(dataset, callbacks=[callback], verbose=0), ModelError)
+        assert "shape (batch, 10)" in message
