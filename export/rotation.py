@@ -49,8 +49,7 @@ def reseal(
     """
     version = Path(version)
     identity = check(version, public_key=public_key, unsigned=unsigned)
-    if identity.key_id is None:
-        raise InvalidArgumentError(f"{version} must be an artifact that needs a key. Received: one that needs none.")
+    check_opens(version, identity, old)
     try:
         sealed = sealing.reseal((version / SEALED_PATH).read_bytes(), old, new)
         with new_version(version.parent) as folder:
@@ -69,3 +68,24 @@ def reseal(
         reason = describe(error) if not isinstance(error, shutil.Error) else "files cannot be copied"
         raise StorageError(f"Cannot publish {version} anew: {reason}. Nothing was changed there.") from error
     return folder.path
+
+
+def check_opens(version: Path, identity: manifest.Identity, key: sealing.SealingKey) -> None:
+    """Sees to it that a version needs a key, and that it is this one.
+
+    Args:
+        version: The version folder.
+        identity: What it is, as `verification.check` says.
+        key: The key.
+
+    Raises:
+        InvalidArgumentError: If it needs none.
+        KeyFileError: If it needs another.
+        StorageError: If it cannot be read.
+    """
+    if identity.key_id is None:
+        raise InvalidArgumentError(f"{version} must be an artifact that needs a key. Received: one that needs none.")
+    try:
+        sealing.unseal((version / SEALED_PATH).read_bytes(), key)
+    except OSError as error:
+        raise StorageError(f"Cannot read {version / SEALED_PATH}: {describe(error)}.") from error

@@ -6,6 +6,7 @@ ChaCha20-Poly1305 (RFC 8439). `opening` does the opposite in a graph.
 from __future__ import annotations
 
 import hmac
+import os
 import re
 import secrets
 import struct
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from honeykeras._files import PathLike, read_file, write_atomic
-from honeykeras.errors import InvalidArgumentError, KeyFileError, SecretSerializationError
+from honeykeras.errors import InvalidArgumentError, KeyFileError, SecretSerializationError, StorageError
 
 KEY_BYTES = 32
 ID_BYTES = 16
@@ -73,6 +74,25 @@ class SealingKey:
             f"{path} must hold a sealing key: {2 * KEY_BYTES} hexadecimal digits, or {KEY_BYTES} bytes. "
             f"Received: {len(content)} bytes."
         )
+
+    @classmethod
+    def load_or_make(cls, path: PathLike) -> SealingKey:
+        """Reads a key file; makes one of a new key if there is none.
+
+        Of those who ask at the same time, one makes it, and all get the same. As nobody can tell who has sealed with
+        it since, it stays.
+
+        Raises:
+            StorageError: If it cannot be read, or made.
+            KeyFileError: As `load`.
+        """
+        if not os.path.lexists(path):
+            try:
+                cls.generate().save(path)
+            except StorageError:
+                if not os.path.lexists(path):
+                    raise
+        return cls.load(path)
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> None:
         """Writes the key as hexadecimal digits, to a file that its owner alone can read, in one atomic step.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from honeykeras import provenance
+from honeykeras._files import make_folder
 from honeykeras.cli import options
 from honeykeras.cli.startup import load_tensorflow
 from honeykeras.errors import InvalidArgumentError
@@ -48,7 +47,7 @@ _WITH_KEY = ("key_paths", "policy", "dataset", "detector", "max_fpr", "samples",
     "--sealing-key",
     "sealing_key_path",
     type=options.PATH,
-    help="With --key: file of the key that opens the artifact. It is made if there is none.",
+    help="With --key: file of the key that opens the artifact. It is made if there is none, and then stays.",
 )
 @click.option(
     "--key-path",
@@ -123,7 +122,7 @@ def export(
     import honeykeras as hk
     from honeykeras import attacks
     from honeykeras.evaluation import fit_detector
-    from honeykeras.export import KEY_PATHS, archive, save, save_guarded
+    from honeykeras.export import KEY_PATHS, SealingKey, archive, save, save_guarded
 
     names = class_names.split(",") if class_names else None
     if key_path is None or sealing_key_path is None:
@@ -140,21 +139,25 @@ def export(
     provenance.check(trained, dataset=dataset, key_id=key.key_id, seed=seed)
     model, data = hk.models.load(model_path), hk.data.load(dataset, seed=seed)
     attack = attacks.PGD(epsilon=data.epsilon, seed=seed)
-    # First of all, so that a file that is no key is told before the detector is fitted.
-    with _sealing_key(sealing_key_path) as sealing_key:
-        fitted = fit_detector(
-            model, key, data, attacks=[attack], detector=detector, max_fpr=max_fpr, samples=samples, seed=seed
-        )
-        folder = save_guarded(
-            model,
-            output,
-            fitted,
-            sealing_key,
-            policy=policy,
-            key_paths=key_paths,
-            version=version,
-            class_names=names,
-        )
+    # Told before the detector is fitted.
+    if sealing_key_path.exists():
+        SealingKey.load(sealing_key_path)
+    make_folder(sealing_key_path.parent, sealing_key_path)
+    fitted = fit_detector(
+        model, key, data, attacks=[attack], detector=detector, max_fpr=max_fpr, samples=samples, seed=seed
+    )
+    # Made as late as can be: it stays, whatever becomes of the artifact.
+    sealing_key = SealingKey.load_or_make(sealing_key_path)
+    folder = save_guarded(
+        model,
+        output,
+        fitted,
+        sealing_key,
+        policy=policy,
+        key_paths=key_paths,
+        version=version,
+        class_names=names,
+    )
     click.echo(f"Wrote {folder}, which the key {sealing_key.key_id} in {sealing_key_path} opens.")
 
 
@@ -167,7 +170,11 @@ def export(
 @_VERSION
 @click.option("--old-key", "old_path", type=options.PATH, required=True, help="File of the key that opens VERSION.")
 @click.option(
-    "--new-key", "new_path", type=options.PATH, required=True, help="File of the one that shall. Made if it is missing."
+    "--new-key",
+    "new_path",
+    type=options.PATH,
+    required=True,
+    help="File of the one that shall. Made if it is missing, and then stays.",
 )
 @options.public_key
 @options.unsigned
@@ -177,14 +184,15 @@ def reseal(version: Path, old_path: Path, new_path: Path, public_key: Path | Non
     The model stays as it is, so its signature is verified first. The old version stays as well, until you remove it.
     """
     load_tensorflow()
-    from honeykeras.export import SealingKey, verification
-    from honeykeras.export import reseal as publish
+    from honeykeras.export import SealingKey, rotation, verification
 
-    # Before a key is read or made.
-    verification.check(version, public_key=public_key, unsigned=unsigned)
+    # Before a key is read.
+    identity = verification.check(version, public_key=public_key, unsigned=unsigned)
     old = SealingKey.load(old_path)
-    with _sealing_key(new_path) as new:
-        folder = publish(version, old, new, public_key=public_key, unsigned=unsigned)
+    # Before one is made, which stays.
+    rotation.check_opens(version, identity, old)
+    new = SealingKey.load_or_make(new_path)
+    folder = rotation.reseal(version, old, new, public_key=public_key, unsigned=unsigned)
     click.echo(f"Wrote {folder}, which the key {new.key_id} in {new_path} opens. Sign it.")
 
 
@@ -342,20 +350,3 @@ def _lines(value: Any) -> str:
 
 def _sides(tensors: dict[str, str]) -> list[str]:
     return [f"{name} {what}" for name, what in tensors.items()]
-
-
-@contextlib.contextmanager
-def _sealing_key(path: Path) -> Iterator[Any]:
-    """The key in a file. One that is made goes again if nothing is sealed with it."""
-    from honeykeras.export import SealingKey
-
-    if path.exists():
-        yield SealingKey.load(path)
-        return
-    key = SealingKey.generate()
-    key.save(path)
-    try:
-        yield key
-    except BaseException:
-        path.unlink()
-        raise

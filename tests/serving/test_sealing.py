@@ -1,8 +1,10 @@
 """Sealing in Python and opening in a graph agree with RFC 8439, with `cryptography` and with each other."""
 
+import os
 import pickle
 import secrets
 import stat
+import threading
 
 import numpy as np
 import pytest
@@ -215,6 +217,41 @@ class TestSealingKey:
     def test_that_is_missing(self, tmp_path):
         with pytest.raises(StorageError, match="Cannot read"):
             sealing.SealingKey.load(tmp_path / "model.key")
+
+    def test_is_made_if_there_is_none(self, key, tmp_path):
+        key.save(tmp_path / "there.key")
+        assert sealing.SealingKey.load_or_make(tmp_path / "there.key") == key
+        made = sealing.SealingKey.load_or_make(tmp_path / "new" / "model.key")
+        assert sealing.SealingKey.load(tmp_path / "new" / "model.key") == made != key
+        assert (tmp_path / "new" / "model.key").stat().st_mode & 0o777 == 0o600
+
+    def test_that_cannot_be_made(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(StorageError, match="is not a folder"):
+            sealing.SealingKey.load_or_make(tmp_path / "file" / "model.key")
+        (tmp_path / "bad.key").touch(0o600)
+        with pytest.raises(KeyFileError, match="must hold a sealing key"):
+            sealing.SealingKey.load_or_make(tmp_path / "bad.key")
+
+    def test_is_one_and_the_same_for_all_who_make_it_at_once(self, tmp_path, monkeypatch):
+        """All have seen that there is none before one of them makes it."""
+        generate, barrier, got = sealing.SealingKey.generate, threading.Barrier(8, timeout=60), []
+
+        def together():
+            barrier.wait()
+            return generate()
+
+        monkeypatch.setattr(sealing.SealingKey, "generate", together)
+        threads = [
+            threading.Thread(target=lambda: got.append(sealing.SealingKey.load_or_make(tmp_path / "model.key")))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert got == [sealing.SealingKey.load(tmp_path / "model.key")] * 8
+        assert os.listdir(tmp_path) == ["model.key"]
 
     def test_is_new_each_time(self):
         assert sealing.SealingKey.generate() != sealing.SealingKey.generate()

@@ -10,7 +10,7 @@ import tensorflow as tf
 import honeykeras as hk
 from honeykeras import export
 from honeykeras.cli.main import run
-from honeykeras.errors import InvalidArgumentError
+from honeykeras.errors import InvalidArgumentError, StorageError
 
 # It trains no extractor, and needs no attacks.
 QUICK = ["--detector", "trapdoor", "--max-fpr", "0.05"]
@@ -121,10 +121,30 @@ class TestExport:
         assert message in fails(capsys, guarded(folder, tmp_path / "m", *change))
         assert os.listdir(tmp_path / "m") == ["7"]
 
+    def test_key_of_an_export_that_fails_stays_for_another_that_sealed_with_it(
+        self, folder, tmp_path, capsys, monkeypatch
+    ):
+        """Else that one's artifact, published in the meantime, could never be opened again."""
+        save, arguments = (
+            export.save_guarded,
+            guarded(folder, tmp_path / "m", "--sealing-key", str(tmp_path / "new.key")),
+        )
+
+        def fail(*args, **kwargs):
+            monkeypatch.setattr(export, "save_guarded", save)
+            assert run(arguments) == 0
+            raise StorageError("Cannot write m: No space left on device.")
+
+        monkeypatch.setattr(export, "save_guarded", fail)
+        assert "No space left" in fails(capsys, arguments)
+        key = export.SealingKey.load(tmp_path / "new.key")
+        assert export.load(tmp_path / "m" / "1", sealing_key=key, unsigned=True).output_shape == (None, 10)
+
     @pytest.mark.parametrize(
         "change",
         [
             ["--sealing-key", "{folder}/k.key"],
+            ["--sealing-key", "{folder}/k.key/model.key"],
             ["--key-path", "/run/*"],
             ["--class-names", "a,b"],
             ["--output", "{folder}/serving/digits", "--version", "1"],
