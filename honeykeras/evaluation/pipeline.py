@@ -207,7 +207,7 @@ def _check_data(data: Data, key: WatermarkKey, *models: keras.Model) -> None:
 
 def _get_kind(name: str | None, key: WatermarkKey) -> type[CalibratedDetector]:
     default = PaperDetector.name if isinstance(key.pattern, Scattered) else Detector.name
-    return KINDS[_checks.one_of("detector", name or default, KINDS)]
+    return KINDS[_checks.one_of("detector", default if name is None else name, KINDS)]
 
 
 def _baseline(honey: Arena, plain: Arena, key: WatermarkKey, make: DetectorMaker) -> BaselineDetection:

@@ -85,6 +85,7 @@ class TestExport:
             (["--input-range", "0,1"], "`--input-range` is for an artifact without a detector"),
             (["--output", "{folder}/serving/digits", "--version", "1"], "already exists"),
             (["--detector", "none"], "`detector` must be one of"),
+            (["--detector", ""], "`detector` must be one of"),
             (["--max-fpr", "0.0001"], "max_fpr"),
             (["--class-names", "a,b"], "`class_names` must be 10 names"),
             (["--key-path", "/run/*"], "without wildcards"),
