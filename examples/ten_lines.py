@@ -27,6 +27,7 @@ examples = hk.attacks.PGD(epsilon=0.3).generate(model, right.x, right.y).quantiz
 print(f"{detector.flag(examples.successful).mean():.1%} of the attacks flagged")
 
 key.save(output / "watermark.key")
+detector.save(output / "detector.hk")
 sealing_key = export.SealingKey.generate()
 sealing_key.save(output / "model.key")
 export.save_guarded(model, output / "serving" / "digits", detector, sealing_key, policy="uniform")
@@ -35,9 +36,8 @@ export.save(model, output / "serving" / "digits-public")
 # What it is worth shows only beside a model that was trained as long without a honeypot.
 baseline = hk.models.small_cnn(data.input_shape, data.num_classes)
 baseline.fit(data.train.x, data.train.y, batch_size=64, epochs=epochs, verbose=2)
-result = hk.evaluate(
-    model, key, data, baseline=baseline, attacks=[hk.attacks.PGD(epsilon=0.3)], extractor=detector.extractor
-)
+attacks = [hk.attacks.PGD(epsilon=0.3)]
+result = hk.evaluate(model, key, data, baseline=baseline, attacks=attacks, detector=detector)
 print(f"clean images flagged: {detector.flag(data.test.x).mean():.1%}")
 for arm, rates in {
     "honeypot": result.detection.rates,

@@ -110,7 +110,7 @@ def save_guarded(
     Args:
         model: The classifier.
         path: As for `save`.
-        detector: The model's detector, calibrated.
+        detector: The model's detector, calibrated. Its id goes into the manifest.
         sealing_key: What opens the artifact. Save it where one of `key_paths` finds it.
         policy: What clients are told of an input that is flagged: `uniform` (all classes alike), `reject` (all
             zeros), `decoy` (the two most probable classes change places) or `observe` (the model's answer).
@@ -123,7 +123,7 @@ def save_guarded(
         The version folder.
 
     Raises:
-        InvalidArgumentError: If an argument breaks a rule, or the detector is not calibrated.
+        InvalidArgumentError: If an argument breaks a rule, or the detector is not calibrated, or another model's.
         LeakError, MissingDependencyError, ModelError, StorageError: As `save`.
     """
     check_arguments(path, version, policy=policy, key_paths=key_paths)
@@ -133,12 +133,15 @@ def save_guarded(
             f"`sealing_key` must be a SealingKey. Received: {type(sealing_key).__name__}. Make one: "
             "SealingKey.generate()."
         )
+    detector.check_model(model)
     shape, bounds = detector.watermark.input_shape, detector.watermark.input_range
     with tempfile.TemporaryDirectory() as scratch:
         sealed = SealedDetector(detector, sealing_key, key_paths, Path(scratch))
         endpoints = signatures.make_signatures(model, shape, bounds, class_names, sealed, policy)
         needles = leaks.needles(detector, sealing_key)
-        return _publish(path, version, endpoints, needles, shape, bounds, sealed.vector, sealing_key)
+        return _publish(
+            path, version, endpoints, needles, shape, bounds, sealed.vector, sealing_key, detector.detector_id
+        )
 
 
 def check_arguments(
@@ -177,6 +180,7 @@ def _publish(
     input_range: InputRange | None,
     vector: SealedVector | None = None,
     sealing_key: SealingKey | None = None,
+    build_id: str | None = None,
 ) -> Path:
     # The model's variables are found by its use. If it were tracked as well, they would be written twice.
     archive = keras.export.ExportArchive()
@@ -186,7 +190,8 @@ def _publish(
         archive.add_endpoint(name, function, input_signature=[spec])
     with new_version(path, version) as folder:
         scratch = folder.scratch
-        identity = manifest.Identity.of_place(folder.path, None if sealing_key is None else sealing_key.key_id)
+        key_id = None if sealing_key is None else sealing_key.key_id
+        identity = manifest.Identity.of_place(folder.path, key_id, build_id)
         try:
             archive.write_out(str(scratch), verbose=False)
         except tf.errors.OpError as error:

@@ -10,8 +10,8 @@ from typing import Any
 
 from honeykeras import _checks, manifest
 from honeykeras._files import PathLike, staged
+from honeykeras._optional import templates
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.report.optional import templates
 
 KIT = (
     "README.md",

@@ -23,11 +23,11 @@ def inspect(version: PathLike) -> dict[str, Any]:
         version: The version folder, for example `serving/mnist/1`.
 
     Returns:
-        `version`, its name; `name` and `role`, those of its manifest; `bytes`, the size of all files; `files`, how
-        many; `tensorflow`, the version that wrote it; `signatures`, for each its `method`, `inputs` and `outputs`, with
-        dtype and shape; `warmup_requests`, how many; `has_manifest`; `is_signed`, whether there is a signature beside
-        it, not whether it is right; and for an artifact that needs a key `sealing_key_id`, `artifact_id` and
-        `key_paths`, all None otherwise.
+        `version`, its name; `name`, `role` and `build_id`, those of its manifest; `bytes`, the size of all files;
+        `files`, how many; `tensorflow`, the version that wrote it; `signatures`, for each its `method`, `inputs` and
+        `outputs`, with dtype and shape; `warmup_requests`, how many; `has_manifest`; `is_signed`, whether there is a
+        signature beside it, not whether it is right; and for an artifact that needs a key `sealing_key_id`,
+        `artifact_id` and `key_paths`, all None otherwise.
 
     Raises:
         KeyFileError: If its sealed file is damaged.
@@ -44,6 +44,7 @@ def inspect(version: PathLike) -> dict[str, Any]:
         "version": version.absolute().name,
         "name": identity and identity.name,
         "role": identity and identity.role,
+        "build_id": identity and identity.build_id,
         "bytes": sum(path.stat().st_size for path in files),
         "files": len(files),
         "tensorflow": described.meta_info_def.tensorflow_version,

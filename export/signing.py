@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from honeykeras import manifest
 from honeykeras._files import PathLike, check_absent, read_file, staged, write_atomic
-from honeykeras.errors import KeyFileError, MissingDependencyError, SignatureError, StorageError
+from honeykeras._optional import load_optional
+from honeykeras.errors import KeyFileError, SignatureError, StorageError
 
 # What model-signing takes.
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
@@ -142,10 +143,9 @@ def _check_key(path: PathLike, *, private: bool) -> None:
 
 
 def _library() -> tuple[Any, Any, Any]:
-    try:
-        from model_signing import hashing, signing, verifying
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"Signatures need {error.name}, which is not installed. Install it with: pip install 'honeykeras[signing]'"
-        ) from None
+    # A part that was imported before would be found although the package is gone.
+    load_optional("model_signing", "signing", "Signatures")
+    signing, verifying, hashing = (
+        load_optional(f"model_signing.{name}", "signing", "Signatures") for name in ("signing", "verifying", "hashing")
+    )
     return signing, verifying, hashing

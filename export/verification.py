@@ -31,6 +31,7 @@ def verify(
     watermark_key: WatermarkKey | None = None,
     name: str | None = None,
     role: str | None = None,
+    detector_id: str | None = None,
     unsigned: bool = False,
 ) -> Iterator[Check]:
     """Checks a version folder, one thing after the other, the graph last: it is a program, and runs beside the key.
@@ -51,6 +52,7 @@ def verify(
             for.
         name: The model's name by its manifest. Defaults to that of the folder that the version is in.
         role: What it must be for, `public` or `hosted`. Any, by default.
+        detector_id: Id of the detector that must be in it, as the report that judged it says. Any, by default.
         unsigned: Runs the graph of an artifact that needs a key though nobody verified it. A graph that was tampered
             with can then give the key away.
 
@@ -78,8 +80,10 @@ def verify(
     else:
         yield Check("signature", "not checked: give the public key")
     found = held.identity
-    _check_identity(version, found, name=name, role=role, sealing_key=sealing_key)
+    _check_identity(version, found, name=name, role=role, sealing_key=sealing_key, detector_id=detector_id)
     yield Check("identity", f"right, {found.role} version {found.version} of {found.name!r}")
+    if detector_id is not None:
+        yield Check("detector", f"right, {detector_id} is what was judged")
     needles = {} if watermark_key is None else leaks.of_watermark(Watermark(watermark_key))
     if sealing_key is not None:
         needles |= leaks.of_sealing_key(sealing_key)
@@ -149,9 +153,11 @@ def _check_identity(
     name: str | None = None,
     role: str | None = None,
     sealing_key: SealingKey | None = None,
+    detector_id: str | None = None,
 ) -> None:
     """Raises `SignatureError` if an artifact is another than expected, or its sealed file than its manifest says."""
-    identity.check(version, name=name, role=role, key_id=None if sealing_key is None else sealing_key.key_id)
+    key_id = None if sealing_key is None else sealing_key.key_id
+    identity.check(version, name=name, role=role, key_id=key_id, build_id=detector_id)
     file = version / SEALED_PATH
     sealed_by = sealing.read_ids(file.read_bytes())[0] if file.is_file() else None
     if sealed_by != identity.key_id:

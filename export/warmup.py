@@ -15,7 +15,8 @@ import tensorflow as tf
 from honeykeras import saved_model
 from honeykeras._files import describe
 from honeykeras._messages import reason
-from honeykeras.errors import MissingDependencyError, ModelError
+from honeykeras._optional import load_optional
+from honeykeras.errors import ModelError
 from honeykeras.export import signatures
 from honeykeras.ranges import InputRange
 
@@ -253,11 +254,4 @@ def _log(apis: Any, name: str, x: np.ndarray, unit: np.ndarray) -> Any:
 
 
 def _apis() -> Any:
-    try:
-        from tensorflow_serving.apis import prediction_log_pb2
-    except ImportError:
-        raise MissingDependencyError(
-            "Exporting needs the protocol buffers of TensorFlow Serving. Install them: pip install "
-            "'honeykeras[serving]'."
-        ) from None
-    return prediction_log_pb2
+    return load_optional("tensorflow_serving.apis.prediction_log_pb2", "serving", "Warmup requests")

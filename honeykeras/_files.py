@@ -81,13 +81,14 @@ def as_path(path: PathLike) -> Path:
     )
 
 
-def read_file(path: PathLike, what: str, *, private: bool) -> bytes:
-    """Reads a regular file of at most 16 MiB, as keys are.
+def read_file(path: PathLike, what: str, *, private: bool, max_bytes: int = _MAX_FILE_BYTES) -> bytes:
+    """Reads a regular file that is not too large.
 
     Args:
         path: The file.
         what: What messages call it.
         private: Whether it must be readable by its owner alone.
+        max_bytes: How large it may be. Defaults to 16 MiB, which all keys fit.
 
     Raises:
         StorageError: If there is no such file, or it cannot be read.
@@ -109,13 +110,13 @@ def read_file(path: PathLike, what: str, *, private: bool) -> bytes:
                     "may have read it."
                 )
             with open(descriptor, "rb", closefd=False) as file:
-                content = file.read(_MAX_FILE_BYTES + 1)
+                content = file.read(max_bytes + 1)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise StorageError(f"Cannot read the {what} {path}: {describe(error)}.") from None
-    if len(content) > _MAX_FILE_BYTES:
-        raise KeyFileError(f"The {what} {path} must have at most {_MAX_FILE_BYTES} bytes. Received: more.")
+    if len(content) > max_bytes:
+        raise KeyFileError(f"The {what} {path} must have at most {max_bytes} bytes. Received: more.")
     return content
 
 

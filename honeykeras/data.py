@@ -110,6 +110,16 @@ class Data:
             input_range=target,
         )
 
+    def for_key(self, key: WatermarkKey) -> Data:
+        """The same images in the range of a key.
+
+        Raises:
+            InvalidArgumentError: If the key is not for images and classes such as these.
+        """
+        data = self.rescaled(key.input_range) if key.input_shape == self.input_shape else self
+        data.check_key(key)
+        return data
+
     def check_key(self, key: WatermarkKey) -> None:
         """Raises `InvalidArgumentError` unless `key` is for images and classes such as these."""
         _checks.instance("key", key, WatermarkKey, "a WatermarkKey")

@@ -1,4 +1,4 @@
-"""The key file: a public header and a secret, readable by its owner alone.
+"""Files that keep a secret, key files above all: a public header and the secret, readable by their owner alone.
 
 The file is JSON: `format`, `version`, the header's own fields, `protection` and `secret`. Without a passphrase
 the secret stands in hexadecimal beside a checksum over the whole file. Under a passphrase it is encrypted with
@@ -8,6 +8,7 @@ authenticated with it. Both ways, a file that was truncated or altered does not 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import secrets
@@ -22,8 +23,28 @@ from honeykeras import _checks
 from honeykeras._files import PathLike, read_file, write_atomic
 from honeykeras.errors import InvalidArgumentError, KeyFileError, PassphraseError
 
-FORMAT = "honeykeras-key"
-VERSION = 1
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A kind of file that keeps a secret.
+
+    Attributes:
+        name: What its field `format` says.
+        version: Its version.
+        what: What messages call it.
+        max_bytes: How large it may be.
+    """
+
+    name: str
+    version: int
+    what: str
+    max_bytes: int
+
+
+KEY = Format("honeykeras-key", 1, "key file", 2**24)
+
+# What every such file has, beside its header.
+_FIELDS = ("format", "version", "protection", "secret", "checksum")
 
 _SCRYPT = {"n": 2**17, "r": 8, "p": 1}
 # What a file may ask of whoever opens it: at most 1 GiB of memory, so that a planted file cannot exhaust it.
@@ -31,15 +52,22 @@ _SCRYPT_BOUNDS = {"n": (2**14, 2**20), "r": (8, 8), "p": (1, 4)}
 
 
 def write(
-    path: PathLike, header: Mapping[str, Any], secret: bytes, passphrase: str | None, *, overwrite: bool = False
+    path: PathLike,
+    header: Mapping[str, Any],
+    secret: bytes,
+    passphrase: str | None,
+    *,
+    kind: Format = KEY,
+    overwrite: bool = False,
 ) -> None:
-    """Writes a key file, mode 0600, atomically.
+    """Writes a file that keeps a secret, mode 0600, atomically.
 
     Args:
         path: The file to write.
         header: Public fields, plain JSON data.
         secret: What the file is there to keep.
         passphrase: Encrypts the secret if given: text, not empty.
+        kind: What kind of file it is.
         overwrite: Whether a file already at `path` may be replaced.
 
     Raises:
@@ -47,7 +75,7 @@ def write(
         StorageError: If there is a file at `path` already, or the disk refuses.
     """
     _check_passphrase(passphrase)
-    document: dict[str, Any] = {"format": FORMAT, "version": VERSION, **header}
+    document: dict[str, Any] = {"format": kind.name, "version": kind.version, **header}
     if passphrase is None:
         document["protection"] = {"kind": "none"}
         document["secret"] = secret.hex()
@@ -65,12 +93,13 @@ def write(
     write_atomic(path, content.encode(), mode=0o600, overwrite=overwrite)
 
 
-def read(path: PathLike, passphrase: str | None) -> tuple[dict[str, Any], bytes]:
-    """Reads a key file.
+def read(path: PathLike, passphrase: str | None, *, kind: Format = KEY) -> tuple[dict[str, Any], bytes]:
+    """Reads a file that keeps a secret.
 
     Args:
         path: The file to read.
         passphrase: Needed if, and only if, the file is encrypted.
+        kind: What kind of file it must be.
 
     Returns:
         The header's fields and the secret, as they were given to `write`.
@@ -82,11 +111,39 @@ def read(path: PathLike, passphrase: str | None) -> tuple[dict[str, Any], bytes]
         PassphraseError: If the passphrase is missing, wrong or not needed.
     """
     _check_passphrase(passphrase)
-    content = read_file(path, "key file", private=True)
     try:
-        return _open(path, _parse(path, content), passphrase)
+        return _open(path, _read(path, kind), passphrase)
     except RecursionError:  # Lists in lists in lists.
         raise _altered(path) from None
+
+
+def read_header(path: PathLike, *, kind: Format = KEY) -> tuple[dict[str, Any], bool]:
+    """Reads what is public of such a file, without its passphrase.
+
+    Args:
+        path: The file to read.
+        kind: What kind of file it must be.
+
+    Returns:
+        The header's fields, and whether the secret is encrypted; then who alters the header is found out when the file
+        is opened, and not now.
+
+    Raises:
+        StorageError: If there is no such file, or it cannot be read.
+        KeyFileError: As `read`.
+    """
+    try:
+        document = _read(path, kind)
+        encrypted = document["protection"] != {"kind": "none"}
+        if not encrypted:
+            return _open(path, document, None)[0], False
+    except RecursionError:
+        raise _altered(path) from None
+    return {name: value for name, value in document.items() if name not in _FIELDS}, True
+
+
+def _read(path: PathLike, kind: Format) -> dict[str, Any]:
+    return _parse(path, read_file(path, kind.what, private=True, max_bytes=kind.max_bytes), kind)
 
 
 def _open(path: PathLike, document: dict[str, Any], passphrase: str | None) -> tuple[dict[str, Any], bytes]:
@@ -104,17 +161,17 @@ def _open(path: PathLike, document: dict[str, Any], passphrase: str | None) -> t
     return document, opened
 
 
-def _parse(path: PathLike, content: bytes) -> dict[str, Any]:
+def _parse(path: PathLike, content: bytes, kind: Format) -> dict[str, Any]:
     try:
         document = json.loads(content.decode())
     except (ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise KeyFileError(f"{path} is not a honeykeras key file, or it is truncated or altered.")
+    if not isinstance(document, dict) or document.get("format") != kind.name:
+        raise KeyFileError(f"{path} is not a honeykeras {kind.what}, or it is truncated or altered.")
     version = document.get("version")
-    if type(version) is not int or version != VERSION:
+    if type(version) is not int or version != kind.version:
         raise KeyFileError(
-            f"{path} must be a key file of version {VERSION}. Received: version={_checks.shown(version)}. "
+            f"{path} must be a {kind.what} of version {kind.version}. Received: version={_checks.shown(version)}. "
             "A newer honeykeras may be needed."
         )
     if not isinstance(document.get("protection"), dict) or not isinstance(document.get("secret"), str):

@@ -25,7 +25,10 @@ _MAX_VERSION = 2**63 - 1
 _FORMAT = 2
 # Room for more files than any artifact has.
 _MAX_BYTES = 2**24
-_KEY_ID = re.compile("[0-9a-f]{16}")
+# What messages call fields.
+_WORDS = {"key_id": "sealing key", "build_id": "detector id"}
+
+_ID = re.compile("[0-9a-f]{16}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -38,15 +41,17 @@ class Identity:
         version: Number of the version.
         role: One of `ROLES`.
         key_id: Id of the sealing key that opens it; None for one that needs none.
+        build_id: Id of what is in it beside the model, as a report names it; None where there is nothing.
     """
 
     name: str
     version: int
     role: str
     key_id: str | None = None
+    build_id: str | None = None
 
     @classmethod
-    def of_place(cls, version: PathLike, key_id: str | None = None) -> Identity:
+    def of_place(cls, version: PathLike, key_id: str | None = None, build_id: str | None = None) -> Identity:
         """What an artifact is that is made at a place, `name/version`.
 
         Raises:
@@ -54,7 +59,7 @@ class Identity:
         """
         name, number = _place(version)
         try:
-            return cls(_parse_name(name), _parse_version(number), ROLES[key_id is not None], key_id)
+            return cls(_parse_name(name), _parse_version(number), ROLES[key_id is not None], key_id, build_id)
         except _MalformedError:
             raise InvalidArgumentError(
                 "A version folder must be called by its number, in a folder that has a name in UTF-8. Received: "
@@ -62,7 +67,13 @@ class Identity:
             ) from None
 
     def check(
-        self, version: PathLike, *, name: str | None = None, role: str | None = None, key_id: str | None = None
+        self,
+        version: PathLike,
+        *,
+        name: str | None = None,
+        role: str | None = None,
+        key_id: str | None = None,
+        build_id: str | None = None,
     ) -> None:
         """Compares with what is expected of a version folder.
 
@@ -71,16 +82,23 @@ class Identity:
             name: The name that is expected. Defaults to that of the folder that it is in.
             role: The role, if one is expected.
             key_id: Id of the key, if one is expected.
+            build_id: Id of what is in it, if one is expected.
 
         Raises:
             SignatureError: If it is another's: a right artifact in a wrong place is wrong.
         """
         parent, number = _place(version)
-        expected = {"name": parent if name is None else name, "version": number, "role": role, "key_id": key_id}
+        expected = {
+            "name": parent if name is None else name,
+            "version": number,
+            "role": role,
+            "key_id": key_id,
+            "build_id": build_id,
+        }
         for field, wanted in expected.items():
             found = getattr(self, field)
             if wanted is not None and wanted != (str(found) if field == "version" else found):
-                what = field.replace("key_id", "sealing key")
+                what = _WORDS.get(field, field)
                 raise SignatureError(
                     f"{version} must be the artifact that is expected: its {what} must be {_shown(wanted)}. Received: "
                     f"{found or 'none'}, by its manifest. Put the right artifact there, or say what it should be."
@@ -146,16 +164,17 @@ def parse(content: bytes) -> Manifest:
     if document.keys() != keys:
         raise _MalformedError(f"it must have the keys {', '.join(sorted(keys))}")
     files = {_parse_file_name(name): _parse_file(entry) for name, entry in document["files"].items()}
-    role, key_id = document["role"], document["key_id"]
+    role, key_id, build_id = document["role"], document["key_id"], document["build_id"]
     if role not in ROLES:
         raise _MalformedError(f"its `role` must be one of {', '.join(ROLES)}")
-    if key_id is not None and not (isinstance(key_id, str) and _KEY_ID.fullmatch(key_id)):
-        raise _MalformedError("its `key_id` must be null, or an id in hexadecimal")
+    for found in (key_id, build_id):
+        if found is not None and not (isinstance(found, str) and _ID.fullmatch(found)):
+            raise _MalformedError("its `key_id` and `build_id` must be null, or ids in hexadecimal")
     if (role == ROLES[0]) != (key_id is None):
         raise _MalformedError("its `key_id` must be that of a key if its `role` is for the one who has it")
     if type(document["version"]) is not int:
         raise _MalformedError("its `version` must be a whole number")
-    identity = Identity(_parse_name(document["name"]), _parse_version(str(document["version"])), role, key_id)
+    identity = Identity(_parse_name(document["name"]), _parse_version(str(document["version"])), role, key_id, build_id)
     return Manifest(identity, files)
 
 

@@ -131,16 +131,33 @@ def predict_labels(
         ModelError: If the model cannot take such inputs, or is no such classifier.
     """
     try:
-        # A replica without an input takes one over: not all of TensorFlow's kernels take an empty batch.
-        replicas = model.distribute_strategy.num_replicas_in_sync
-        filled = np.concatenate([x, np.repeat(x[-1:], replicas, axis=0)]) if 0 < len(x) % batch_size < replicas else x
-        output = model.predict(filled, batch_size=batch_size, verbose=0)
+        output = predict(model, x, batch_size)
     except Exception as error:  # A model is anybody's code.
         raise _cannot_take(x.shape[1:], error) from error
-    if not isinstance(output, np.ndarray) or len(output) != len(filled) or not _is_classifier(output, num_classes):
+    if not isinstance(output, np.ndarray) or len(output) != len(x) or not _is_classifier(output, num_classes):
         raise _no_classifier(output, num_classes)
-    output = output[: len(x)]
     return np.where(np.isfinite(output).all(axis=1), output.argmax(axis=1), -1)
+
+
+def predict(model: keras.Model, x: np.ndarray, batch_size: int = 512) -> Any:
+    """What a model says of inputs, as `model.predict`, but quicker for few: without callbacks and a data pipeline.
+
+    Args:
+        model: The model.
+        x: Inputs, shape `(batch, *input_shape)`, float32.
+        batch_size: How many inputs at a time.
+
+    Returns:
+        The model's output, as arrays.
+    """
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    if replicas == 1 and len(x):
+        parts = [model.predict_on_batch(x[start : start + batch_size]) for start in range(0, len(x), batch_size)]
+        return keras.tree.map_structure(lambda *each: np.concatenate(each), *parts)
+    # A replica without an input takes one over: not all of TensorFlow's kernels take an empty batch.
+    filled = np.concatenate([x, np.repeat(x[-1:], replicas, axis=0)]) if 0 < len(x) % batch_size < replicas else x
+    output = model.predict(filled, batch_size=batch_size, verbose=0)
+    return keras.tree.map_structure(lambda each: each[: len(x)], output)
 
 
 def softmax_input(output: tf.Tensor) -> tf.Tensor | None:

@@ -14,13 +14,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras.errors import InvalidArgumentError
+
+# Keys can be made and read without it.
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # How many blocks the longer side of an image is divided into, unless a family states otherwise.
 _BLOCKS_A_SIDE = 14
@@ -84,6 +87,8 @@ class Blocks:
         """Spreads codes over inputs. See `Scattered.expand`."""
         if self.block_size == 1:
             return codes
+        import tensorflow as tf
+
         height, width, _ = input_shape
         rows = tf.repeat(codes, self.block_size, axis=1)[:, :height]
         return tf.repeat(rows, self.block_size, axis=2)[:, :, :width]
@@ -93,6 +98,8 @@ class Blocks:
         size = self.block_size
         if size == 1:
             return x
+        import tensorflow as tf
+
         height, width = x.shape[1:3]
         # Blocks begin at the top left; what remains of one at the far edges counts as much as a whole one.
         edges = [[0, 0], [0, -height % size], [0, -width % size], [0, 0]]

@@ -7,12 +7,13 @@ import itertools
 import math
 import numbers
 from collections.abc import Mapping
-from typing import Any
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, Any
 
 from honeykeras import _checks, patterns
 from honeykeras.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # Detail of images (see `survey`) from which on strengths need not fall: handwritten digits have .11 (MNIST) and more,
 # photographs about .05 (CIFAR-10).
@@ -166,6 +167,8 @@ def _points(schedule: Schedule) -> tuple[tuple[float, float], ...]:
 
 
 def _at(schedule: Schedule, epoch: int | tf.Tensor) -> tf.Tensor:
+    import tensorflow as tf
+
     points = _points(schedule)
     epochs, values = (tf.constant(column, tf.float64) for column in zip(*points, strict=True))
     epoch = tf.cast(epoch, tf.float64)

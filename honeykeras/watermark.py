@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from honeykeras import _checks
+from honeykeras.description import Description
 from honeykeras.errors import InvalidArgumentError, SecretSerializationError
 from honeykeras.keys import WatermarkKey
 
@@ -34,12 +35,32 @@ class Watermark:
     def __init__(self, key: WatermarkKey) -> None:
         """Draws the watermark of `key`."""
         _checks.instance("key", key, WatermarkKey, "a WatermarkKey")
-        self.key_id = key.key_id
-        self.input_shape = key.input_shape
-        self.input_range = key.input_range
-        self._family = key.pattern
+        self._begin(key.key_id, key.description, key.draw_codes())
+
+    @classmethod
+    def from_codes(cls, key_id: str, description: Description, codes: np.ndarray) -> Watermark:
+        """The watermark of a key that is not at hand.
+
+        Args:
+            key_id: The key's public name.
+            description: What is public about the key.
+            codes: The codes of its patterns, as `WatermarkKey.draw_codes` gives them.
+        """
+        watermark = cls.__new__(cls)
+        watermark._begin(key_id, description, codes)
+        return watermark
+
+    def _begin(self, key_id: str, description: Description, codes: np.ndarray) -> None:
+        self.key_id, self.description = key_id, description
+        self.input_shape, self.input_range = description.input_shape, description.input_range
+        self._family = description.pattern
         # NumPy on purpose: a tensor would belong to the graph or device it is made in.
-        self._codes = key.draw_codes()
+        self._codes = codes
+
+    @property
+    def all_codes(self) -> np.ndarray:
+        """The codes of all patterns, shape `(num_patterns, *code_shape)`, float32: as secret as the key."""
+        return self._codes
 
     @property
     def num_patterns(self) -> int:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks, _documents, _files
+from honeykeras import _checks, _documents, _files, fingerprints
 from honeykeras._files import PathLike
 from honeykeras._messages import first_line
 from honeykeras.attacks.base import Attack
@@ -110,7 +110,7 @@ def craft(
         "file_format": file_format,
         "shard_size": shard_size,
         "input_shape": input_shape,
-        "model": _fingerprint(model),
+        "model": fingerprints.of_model(model),
     }
     store = Store(Path(folder), _plain(settings))
     hashes = store.begin()
@@ -204,15 +204,6 @@ def _read(chunks: tf.data.Dataset, bounds: InputRange) -> Iterator[_Chunk]:
         x = _checks.inputs("x", x, input_shape, bounds)
         input_shape = x.shape[1:]
         yield x, y[0] if y else None
-
-
-def _fingerprint(model: keras.Model) -> str:
-    """A hash of the shapes, dtypes and values of a model's weights."""
-    digest = hashlib.sha256()
-    for value in model.get_weights():
-        digest.update(f"{value.shape} {value.dtype} ".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,25 +1,31 @@
-"""What several commands share: options, and how they are read."""
+"""What several commands share: options, and how they are read. Nothing here needs TensorFlow."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from honeykeras import names
+from honeykeras._files import read_file
 from honeykeras.errors import InvalidArgumentError
 
+PATH = click.Path(path_type=Path)
+# Nothing that is counted has more; what is larger is a slip, or would not fit TensorFlow's integers.
+COUNT = click.IntRange(1, 2**31 - 1)
 
-def together(*options: Callable[..., Any]) -> Callable[..., Any]:
-    """Several options as one decorator, shown in the order given."""
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
+class Real(click.FloatRange):
+    """A finite number in an interval."""
 
-    return decorate
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} must be a finite number.", param, ctx)
+        return number
 
 
 class Numbers(click.ParamType):
@@ -35,29 +41,33 @@ class Numbers(click.ParamType):
             self.fail(f"{value!r} must be numbers separated by commas.", param, ctx)
 
 
-def described(example: str) -> dict[str, Any]:
-    """What every command is made with, so that its help ends in an example."""
-    return {"epilog": f"\b\nExample:\n  {example}", "context_settings": {"max_content_width": 100}}
+def together(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Several options as one decorator, shown in the order given."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
-PATH = click.Path(path_type=Path)
-public_key = click.option("--public-key", type=PATH, help="The public key that an artifact must be signed for.")
-unsigned = click.option(
-    "--unsigned",
-    is_flag=True,
-    help="Run the graph of an artifact that needs a key unverified: one that was tampered with gives the key away.",
+def described(*examples: str) -> dict[str, Any]:
+    """What every command is made with, so that its help ends in examples."""
+    lines = "\n  ".join(examples)
+    return {"epilog": f"\b\nExample:\n  {lines}", "context_settings": {"max_content_width": 100}}
+
+
+RATE = Real(0, 1, min_open=True, max_open=True)
+
+version = click.argument("version", type=PATH)
+dataset = click.option(
+    "--dataset",
+    type=click.Choice(list(names.DATASETS)),
+    default="digits",
+    show_default=True,
+    help="The data set. All but digits come through tensorflow-datasets.",
 )
-sealing_key = click.option(
-    "--sealing-key",
-    "sealing_key_path",
-    type=PATH,
-    help="File of the key that opens an artifact, if that is not where it looks for it.",
-)
-# How a classifier is read from an artifact that needs a key, as `load_model` does.
-artifact = together(sealing_key, public_key, unsigned)
-COUNT = click.IntRange(min=1)
-RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
-dataset = click.option("--dataset", default="digits", show_default=True, help="digits, mnist or cifar10.")
 model = click.option(
     "--model",
     "model_path",
@@ -81,23 +91,48 @@ verbose = click.option(
 samples = click.option(
     "--samples", type=COUNT, default=500, show_default=True, help="How many images to attack, at most."
 )
-detector = click.option(
-    "--detector",
-    help="key (needs no attacks to learn from), logistic (learns on the same scores), full (whatever helps; no "
-    "evidence of the key), paper or trapdoor (Shan et al.). Defaults to key, or to paper for a key of the paper's "
-    "pattern.",
+policy = click.option(
+    "--policy",
+    type=click.Choice(names.POLICIES),
+    default="uniform",
+    show_default=True,
+    help="What clients of the sealed model are told of an input that is flagged: uniform (all classes alike), reject "
+    "(all zeros), decoy (the two most probable classes change places) or observe (the model's answer).",
 )
-max_fpr = click.option(
-    "--max-fpr", type=RATE, default=0.01, show_default=True, help="False positive rate to calibrate to."
+
+# How a classifier is read from an artifact that needs a key, as `load_model` does.
+public_key = click.option("--public-key", type=PATH, help="The public key that an artifact must be signed for.")
+unsigned = click.option(
+    "--unsigned",
+    is_flag=True,
+    help="Run the graph of an artifact that needs a key unverified: one that was tampered with gives the key away.",
 )
+sealing_key = click.option(
+    "--sealing-key",
+    "sealing_key_path",
+    type=PATH,
+    help="File of the key that opens an artifact, if that is not where it looks for it.",
+)
+artifact = together(sealing_key, public_key, unsigned)
+
+# What detector is meant: one from a file, or one that is fitted for the occasion.
+detector_file = click.option(
+    "--detector", "detector_path", type=PATH, help="A detector, as `honeykeras detector fit` writes it."
+)
+kind = click.option(
+    "--kind",
+    type=click.Choice(names.DETECTORS),
+    help="Kind of detector: key (needs no attacks to learn from), logistic (learns on the same scores), full (whatever "
+    "helps; no evidence of the key), paper or trapdoor (Shan et al.). Defaults to key, or to paper for a key of the "
+    "paper's pattern.",
+)
+max_fpr = click.option("--max-fpr", type=RATE, help="False positive rate to calibrate to. Defaults to 0.01.")
 
 
 def read_passphrase(path: Path | None) -> str | None:
     """What `passphrase` names: the first line of a private file."""
     if path is None:
         return None
-    from honeykeras._files import read_file
-
     try:
         return read_file(path, "passphrase file", private=True).decode().split("\n", 1)[0].rstrip("\r")
     except UnicodeDecodeError:
@@ -105,17 +140,34 @@ def read_passphrase(path: Path | None) -> str | None:
         raise InvalidArgumentError(f"The passphrase file {path} must be text in UTF-8.") from None
 
 
-def load_model(model_path: Path, sealing_key_path: Path | None, public_key: Path | None, unsigned: bool) -> Any:
-    """What `model` and `artifact` name: a classifier, of an artifact that needs a key where they say so."""
-    import honeykeras as hk
-    from honeykeras import export
+def read_key(path: Path, passphrase_file: Path | None) -> Any:
+    """What `key` and `passphrase` name: a `WatermarkKey`."""
+    from honeykeras.keys import WatermarkKey
 
-    if sealing_key_path is None and public_key is None and not unsigned:
-        return hk.models.load(model_path)
-    if not model_path.is_dir():
+    return WatermarkKey.load(path, read_passphrase(passphrase_file))
+
+
+def check_exists(path: Path, what: str) -> None:
+    """Raises `InvalidArgumentError` if there is nothing at a path that is read later on."""
+    if not path.exists():
+        raise InvalidArgumentError(f"There must be {what} at {path}. Received: no such file or folder.")
+
+
+def check_model(model_path: Path, sealing_key_path: Path | None, public_key: Path | None, unsigned: bool) -> None:
+    """What can be told of `model` and `artifact` before TensorFlow is loaded."""
+    check_exists(model_path, "a .keras file or the folder of a SavedModel")
+    if (sealing_key_path or public_key or unsigned) and not model_path.is_dir():
         raise InvalidArgumentError(
             "`--sealing-key`, `--public-key` and `--unsigned` are for the version folder of an artifact. Received: "
             f"{model_path}."
         )
+
+
+def load_model(model_path: Path, sealing_key_path: Path | None, public_key: Path | None, unsigned: bool) -> Any:
+    """What `model` and `artifact` name: a classifier, of an artifact that needs a key where they say so."""
+    from honeykeras import export, models
+
+    if sealing_key_path is None and public_key is None and not unsigned:
+        return models.load(model_path)
     key = export.SealingKey.load(sealing_key_path) if sealing_key_path else None
     return export.load(model_path, sealing_key=key, public_key=public_key, unsigned=unsigned)

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from honeykeras.detection.base import CalibratedDetector
+import keras
+
+from honeykeras import detectorfile
+from honeykeras._files import PathLike
+from honeykeras.detection.base import CalibratedDetector, Calibration, ScoresClasses
 from honeykeras.detection.calibration import conformal_threshold
 from honeykeras.detection.detector import Detector, KeyScoreDetector
 from honeykeras.detection.extractor import fit_extractor
 from honeykeras.detection.layer import DetectorLayer
 from honeykeras.detection.logistic import FullDetector, LogisticDetector
 from honeykeras.detection.paper import PaperDetector
+from honeykeras.detection.samples import Samples
 from honeykeras.detection.trapdoor import TrapdoorDetector
+from honeykeras.errors import KeyFileError
 
 KINDS: Mapping[str, type[CalibratedDetector]] = {
     kind.name: kind for kind in (Detector, LogisticDetector, FullDetector, PaperDetector, TrapdoorDetector)
@@ -26,13 +32,28 @@ KINDS: Mapping[str, type[CalibratedDetector]] = {
 __all__ = [
     "KINDS",
     "CalibratedDetector",
+    "Calibration",
     "Detector",
     "DetectorLayer",
     "FullDetector",
     "KeyScoreDetector",
     "LogisticDetector",
     "PaperDetector",
+    "Samples",
+    "ScoresClasses",
     "TrapdoorDetector",
     "conformal_threshold",
     "fit_extractor",
+    "load",
 ]
+
+
+def load(path: PathLike, model: keras.Model, passphrase: str | None = None) -> CalibratedDetector:
+    """Reads a detector of any of `KINDS` that was saved; otherwise as `CalibratedDetector.load`."""
+    contents = detectorfile.read(path, passphrase)
+    if contents.kind not in KINDS:
+        raise KeyFileError(
+            f"{path} must hold a detector of one of the kinds {list(KINDS)}. Received: {contents.kind!r}. A kind of "
+            "your own is loaded by its own class."
+        )
+    return KINDS[contents.kind].restore(path, contents, model)

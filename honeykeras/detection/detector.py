@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from honeykeras.detection.base import CalibratedDetector
-from honeykeras.detection.extractor import check_family, fit_extractor
+from honeykeras.detection.extractor import EXTRACTOR, STEPS, build_extractor, check_family, fit_extractor
+from honeykeras.detection.samples import Samples
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.keys import WatermarkKey
+from honeykeras.watermark import Watermark
 
 
 class KeyScoreDetector(CalibratedDetector):
@@ -24,14 +27,14 @@ class KeyScoreDetector(CalibratedDetector):
     normalised in the space where all keys of the family live.
     """
 
-    def __init__(self, key: WatermarkKey) -> None:
-        """Makes a detector for the watermark of `key`.
+    def __init__(self, key: WatermarkKey | Watermark) -> None:
+        """Makes a detector for the watermark of `key`, or for one that was drawn already.
 
         Raises:
             InvalidArgumentError: If the key is of the paper's family, for which there are no such scores.
         """
         super().__init__(key)
-        self._family = check_family(key.pattern)
+        self._family = check_family(self.watermark.description.pattern)
         self._extractor: keras.Model | None = None
 
     @property
@@ -44,6 +47,21 @@ class KeyScoreDetector(CalibratedDetector):
     @property
     def networks(self) -> list[keras.Model]:
         return [self.extractor]
+
+    def network_config(self) -> dict[str, Any]:
+        return {"extractor": EXTRACTOR}
+
+    def build_networks(self, model: keras.Model, config: Mapping[str, Any]) -> None:
+        if config != self.network_config():
+            raise ValueError("another extractor")
+        self._extractor = build_extractor(self.watermark.input_shape, self._family, self.watermark.input_range)
+
+    def adopt(self, other: CalibratedDetector) -> None:
+        if isinstance(other, KeyScoreDetector) and other._extractor and self._fits(other._extractor):
+            self._extractor = other._extractor
+            if type(other) is type(self):
+                # The key is an argument of the statistic, so that it need not be traced again.
+                self._run = other._run
 
     def class_scores(self, x: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
         """The scores that there would be for each class if it were predicted, `(batch, views, num_classes)`, float64.
@@ -69,29 +87,34 @@ class KeyScoreDetector(CalibratedDetector):
         return tf.einsum("bvc,bc->bv", self.class_scores(x, codes), predicted)
 
     def _take_extractor(
-        self, clean: np.ndarray | None, extractor: keras.Model | None, seed: int, verbose: int
+        self, samples: Samples, extractor: keras.Model | None, steps: int, seed: int, verbose: int
     ) -> np.ndarray:
         """Trains an extractor unless there is one; returns the patterns' codes as one vector."""
-        if (clean is None) == (extractor is None):
-            raise InvalidArgumentError(
-                "`fit` must be given either `clean` inputs to train an extractor on, or one. Received: both or none."
-            )
-        if extractor is None:
-            extractor = fit_extractor(
-                self._check("clean", clean),
-                self._family,
-                input_range=self.watermark.input_range,
-                seed=seed,
-                verbose=verbose,
-            )
-        expected = (None, *self.watermark.input_shape), self.watermark.code_size
-        if (extractor.input_shape, extractor.output_shape[-1]) != expected:
+        if extractor is not None and not self._fits(extractor):
             raise InvalidArgumentError(
                 f"`extractor` must be one for inputs of shape {self.watermark.input_shape} and the key's family. "
                 f"Received: one for {extractor.input_shape[1:]}, with outputs {extractor.output_shape[1:]}."
             )
+        extractor = extractor or self._extractor
+        if extractor is None:
+            if samples.clean is None:
+                raise InvalidArgumentError(
+                    "`fit` must be given either clean inputs to train an extractor on, or one. Received: neither."
+                )
+            extractor = fit_extractor(
+                self._check("clean", samples.clean),
+                self._family,
+                input_range=self.watermark.input_range,
+                steps=steps,
+                seed=seed,
+                verbose=verbose,
+            )
         self._extractor = extractor
         return self.watermark.codes(np.arange(self.num_classes)).numpy().ravel()
+
+    def _fits(self, extractor: keras.Model) -> bool:
+        expected = (None, *self.watermark.input_shape), self.watermark.code_size
+        return (extractor.input_shape, extractor.output_shape[-1]) == expected
 
 
 class Detector(KeyScoreDetector):
@@ -114,9 +137,10 @@ class Detector(KeyScoreDetector):
     def fit(
         self,
         model: keras.Model,
-        clean: np.ndarray | None = None,
+        samples: Samples | np.ndarray | None = None,
         *,
         extractor: keras.Model | None = None,
+        steps: int = STEPS,
         seed: int = 0,
         verbose: int = 0,
     ) -> Detector:
@@ -124,9 +148,11 @@ class Detector(KeyScoreDetector):
 
         Args:
             model: The classifier whose queries are judged.
-            clean: Clean inputs to train an extractor on, shape `(n, *input_shape)`, floating point in the key's
-                input range. They may be those that the model was trained on.
-            extractor: Instead of `clean`, an extractor that was trained before.
+            samples: Clean inputs to train an extractor on, shape `(n, *input_shape)`, floating point in the key's
+                input range. They may be those that the model was trained on. Not needed where there is an extractor.
+            extractor: An extractor that was trained before, by `fit_extractor` or by another detector. Defaults to the
+                one that the detector has, if it has any.
+            steps: How many batches to train an extractor on.
             seed: Seed of the extractor's training.
             verbose: 1 shows a progress bar, 0 nothing.
 
@@ -138,7 +164,7 @@ class Detector(KeyScoreDetector):
             ModelError: If the model is no classifier of the key's inputs and classes.
         """
         self._check_model(model)
-        self._set(model, self._take_extractor(clean, extractor, seed, verbose))
+        self._set(model, self._take_extractor(Samples.of(samples), extractor, steps, seed, verbose))
         return self
 
     def statistic(self, x: tf.Tensor, outputs: tf.Tensor, secret: tf.Tensor) -> tf.Tensor:

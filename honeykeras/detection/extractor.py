@@ -9,6 +9,7 @@ training.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +18,13 @@ import tensorflow as tf
 from honeykeras import _checks, corruptions
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.patterns import Blocks, Family
-from honeykeras.ranges import InputRange, RangeLike
+from honeykeras.ranges import UNIT, InputRange, RangeLike
+
+EXTRACTOR = "residual-1"
+"""Which network `build_extractor` builds. It changes with the network: weights of another do not fit."""
+
+STEPS = 1600
+"""How many batches an extractor is trained on."""
 
 _BATCH_SIZE = 128
 _WIDTH = 48
@@ -33,7 +40,7 @@ def fit_extractor(
     family: Family,
     *,
     input_range: RangeLike = (0.0, 1.0),
-    steps: int = 1600,
+    steps: int = STEPS,
     seed: int = 0,
     verbose: int = 0,
 ) -> keras.Model:
@@ -62,27 +69,44 @@ def fit_extractor(
     x = _checks.inputs("x", x, None, bounds)
     input_shape = x.shape[1:]
     unit = bounds.to_unit(x)
-    keras.utils.set_random_seed(seed)
-    network = _network(input_shape, family)
+    extractor = build_extractor(input_shape, family, bounds, seed=seed)
+    network, whitening = (extractor.get_layer(name) for name in ("network", "whitening"))
     network.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)),
         loss=keras.losses.CosineSimilarity(),
         jit_compile=False,
     )
 
-    def draw(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        signs = tf.cast(tf.random.uniform([_BATCH_SIZE, *family.code_shape(input_shape)], 0, 2, tf.int32), tf.float32)
-        codes = 2 * signs - 1
-        return add_as_attacks_do(batch, family.expand(codes, input_shape)), tf.reshape(codes, [_BATCH_SIZE, -1])
+    def draw(batch: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        draws = _Draws(tf.stack([tf.constant(seed, tf.int64), step]))
+        codes = 2 * tf.cast(draws.uniform([_BATCH_SIZE, *family.code_shape(input_shape)], 0, 1) < 0.5, tf.float32) - 1
+        return add_as_attacks_do(batch, family.expand(codes, input_shape), draws), tf.reshape(codes, [_BATCH_SIZE, -1])
 
-    # In memory already; what is drawn on it is seeded by `set_random_seed`, and in order, so that it repeats.
+    # In memory already. Draws are stateless, so that the caller's random state is left alone.
     samples = tf.data.Dataset.from_tensor_slices(unit).shuffle(min(len(unit), 10_000), seed=seed).repeat()
-    network.fit(samples.batch(_BATCH_SIZE).map(draw).take(steps).prefetch(2), epochs=1, verbose=verbose, shuffle=False)
-    whitening = _whitening(unit, family, seed)
+    batches = tf.data.Dataset.zip(samples.batch(_BATCH_SIZE), tf.data.Dataset.counter())
+    network.fit(batches.map(draw).take(steps).prefetch(2), epochs=1, verbose=verbose, shuffle=False)
+    whitening.set_weights(_whitening(unit, family, seed))
+    return extractor
+
+
+def build_extractor(
+    input_shape: tuple[int, ...], family: Family, input_range: InputRange = UNIT, *, seed: int = 0
+) -> keras.Model:
+    """An extractor that is not trained: what `fit_extractor` trains, and what weights of a file are put into.
+
+    Args:
+        input_shape: Shape of one input.
+        family: The family of patterns to look for.
+        input_range: Least and greatest value of an input, or of each of its features.
+        seed: Seed of the weights.
+    """
+    low, width = input_range.ends()[0], input_range.width
     inputs = keras.Input(input_shape)
-    low, width = bounds.ends()[0], bounds.width
     scaled = keras.layers.Rescaling((1 / width).tolist(), (-low / width).tolist())(inputs)
-    views = [keras.layers.Reshape((1, -1))(view(scaled)) for view in (network, whitening)]
+    family = check_family(family)
+    networks = _network(input_shape, family, seed), _whitening_network(input_shape, family)
+    views = [keras.layers.Reshape((1, -1))(network(scaled)) for network in networks]
     # Its name stands in exported graphs, which must not tell what it is for.
     return keras.Model(inputs, keras.layers.Concatenate(axis=1)(views), name="views")
 
@@ -97,65 +121,102 @@ def check_family(family: Family) -> Blocks:
     return family
 
 
-def add_as_attacks_do(x: tf.Tensor, patterns: tf.Tensor) -> tf.Tensor:
+class _Draws:
+    """Random numbers that a seed decides, each call's independent of the others'; for use in a graph."""
+
+    def __init__(self, seed: tf.Tensor) -> None:
+        self._seed, self._count = seed, 0
+
+    def uniform(self, shape: Any, least: float, greatest: float) -> tf.Tensor:
+        return tf.random.stateless_uniform(shape, self._next(), least, greatest)
+
+    def normal(self, shape: Any) -> tf.Tensor:
+        return tf.random.stateless_normal(shape, self._next())
+
+    def _next(self) -> tf.Tensor:
+        self._count += 1
+        return tf.random.fold_in(self._seed, self._count)
+
+
+def add_as_attacks_do(x: tf.Tensor, patterns: tf.Tensor, draws: _Draws) -> tf.Tensor:
     """Adds patterns to inputs in the ways in which attacks draw, one way drawn for each input.
 
     Args:
         x: Shape `(batch, *input_shape)`, float32 in [0, 1].
         patterns: Of the same shape, values -1 and +1.
+        draws: What is random in that.
 
     Returns:
         The inputs with the patterns, in [0, 1], on 256 levels.
     """
-    ones = [1] * (len(x.shape) - 1)
+    one_each = [tf.shape(x)[0], *[1] * (len(x.shape) - 1)]
 
     def uniform(least: float, greatest: float) -> tf.Tensor:
-        return tf.random.uniform([tf.shape(x)[0], *ones], least, greatest)
+        return draws.uniform(one_each, least, greatest)
 
     def log_uniform(least: float, greatest: float) -> tf.Tensor:
         return tf.exp(uniform(math.log(least), math.log(greatest)))
 
-    noise = (
-        uniform(0.3, 1) * tf.random.normal(tf.shape(x)) + uniform(0, 1) * _smooth(x, 3) + uniform(0, 1) * _smooth(x, 7)
-    )
+    def smooth(scale: int) -> tf.Tensor:
+        return _smooth(x, scale, draws)
+
+    noise = uniform(0.3, 1) * draws.normal(tf.shape(x)) + uniform(0, 1) * smooth(3) + uniform(0, 1) * smooth(7)
     gradient = log_uniform(0.1, 3) * patterns + noise
     signs = log_uniform(0.01, 0.3) * tf.sign(gradient)
-    sensitivity = tf.nn.relu(_smooth(x, 4) + 0.5) * uniform(0.3, 1) + uniform(0, 0.3)
+    sensitivity = tf.nn.relu(smooth(4) + 0.5) * uniform(0.3, 1) + uniform(0, 0.3)
     norm = tf.sqrt(tf.reduce_mean((gradient * sensitivity) ** 2, axis=list(range(1, len(x.shape))), keepdims=True))
     in_proportion = log_uniform(0.005, 0.15) * gradient * sensitivity / (norm + 1e-6)
-    gumbel = -tf.math.log(-tf.math.log(tf.random.uniform(tf.shape(x), 1e-6, 1 - 1e-6)))
-    saturated = tf.cast(2 * uniform(0.3, 1.5) * patterns + 1.5 * _smooth(x, 4) + gumbel > uniform(2, 6), tf.float32)
-    plain = log_uniform(0.01, 0.3) * patterns + uniform(0, 0.05) * tf.random.normal(tf.shape(x))
-    way = tf.random.uniform([tf.shape(x)[0], *ones], 0, 4, tf.int32)
+    gumbel = -tf.math.log(-tf.math.log(draws.uniform(tf.shape(x), 1e-6, 1 - 1e-6)))
+    saturated = tf.cast(2 * uniform(0.3, 1.5) * patterns + 1.5 * smooth(4) + gumbel > uniform(2, 6), tf.float32)
+    plain = log_uniform(0.01, 0.3) * patterns + uniform(0, 0.05) * draws.normal(tf.shape(x))
+    way = tf.floor(uniform(0, 4))
     delta = tf.where(way == 0, signs, tf.where(way == 1, in_proportion, tf.where(way == 2, saturated, plain)))
     return tf.round(tf.clip_by_value(x + delta, 0, 1) * 255) / 255
 
 
-def _smooth(x: tf.Tensor, scale: int) -> tf.Tensor:
+def _smooth(x: tf.Tensor, scale: int, draws: _Draws) -> tf.Tensor:
     """Noise that varies slowly over an image, as gradients do; white noise for inputs of another rank."""
     if len(x.shape) != 4:
-        return tf.random.normal(tf.shape(x))
+        return draws.normal(tf.shape(x))
     _, height, width, channels = x.shape
-    coarse = tf.random.normal([tf.shape(x)[0], -(-height // scale), -(-width // scale), channels])
+    coarse = draws.normal([tf.shape(x)[0], -(-height // scale), -(-width // scale), channels])
     return tf.image.resize(coarse, [height, width])
 
 
-def _network(input_shape: tuple[int, ...], family: Blocks) -> keras.Model:
+def _network(input_shape: tuple[int, ...], family: Blocks, seed: int) -> keras.Model:
     layers = keras.layers
     inputs = y = keras.Input(input_shape)
     dimensions = math.prod(family.code_shape(input_shape))
+    seeds = np.random.default_rng(seed)
+
+    def draw() -> keras.initializers.Initializer:
+        return keras.initializers.GlorotUniform(seed=int(seeds.integers(2**31)))
+
+    def convolve(y: keras.KerasTensor, width: int, size: int, **options: Any) -> keras.KerasTensor:
+        return layers.Conv2D(width, size, kernel_initializer=draw(), **options)(y)
+
     if len(input_shape) != 3:
         y = layers.Flatten()(y)
         for _ in range(2):
-            y = layers.Dense(max(256, 2 * dimensions), activation="relu")(y)
-        return keras.Model(inputs, layers.Dense(dimensions)(y))
+            y = layers.Dense(max(256, 2 * dimensions), activation="relu", kernel_initializer=draw())(y)
+        return keras.Model(inputs, layers.Dense(dimensions, kernel_initializer=draw())(y), name="network")
     size = family.block_size
     y = _to_whole_blocks(y, family)
-    y = layers.Conv2D(_WIDTH // 2, 3, padding="same", activation="relu")(y)
-    y = layers.Conv2D(_WIDTH, size, strides=size, activation="relu")(y)
+    y = convolve(y, _WIDTH // 2, 3, padding="same", activation="relu")
+    y = convolve(y, _WIDTH, size, strides=size, activation="relu")
     for _ in range(_DEPTH):
-        y = layers.Add()([y, layers.Conv2D(_WIDTH, 3, padding="same", activation="relu")(y)])
-    return keras.Model(inputs, layers.Flatten()(layers.Conv2D(input_shape[2], 1)(y)))
+        y = layers.Add()([y, convolve(y, _WIDTH, 3, padding="same", activation="relu")])
+    return keras.Model(inputs, layers.Flatten()(convolve(y, input_shape[2], 1)), name="network")
+
+
+def _whitening_network(input_shape: tuple[int, ...], family: Blocks) -> keras.Model:
+    inputs = y = keras.Input(input_shape)
+    if family.block_size > 1:
+        y = _to_whole_blocks(y, family)
+        y = keras.layers.AveragePooling2D(family.block_size)(y)
+    dimensions = math.prod(family.code_shape(input_shape))
+    dense = keras.layers.Dense(dimensions, trainable=False, kernel_initializer="zeros")
+    return keras.Model(inputs, dense(keras.layers.Flatten()(y)), name="whitening")
 
 
 def _to_whole_blocks(y: keras.KerasTensor, family: Blocks) -> keras.KerasTensor:
@@ -164,8 +225,8 @@ def _to_whole_blocks(y: keras.KerasTensor, family: Blocks) -> keras.KerasTensor:
     return keras.layers.ZeroPadding2D(((0, -height % size), (0, -width % size)))(y)
 
 
-def _whitening(unit: np.ndarray, family: Blocks, seed: int) -> keras.Model:
-    """What is unlike the inputs, their benign corruptions and noise: codes, times the inverse of their covariance."""
+def _whitening(unit: np.ndarray, family: Blocks, seed: int) -> list[np.ndarray]:
+    """Weights that tell what is unlike inputs, their benign corruptions and noise: the inverse of codes' covariance."""
     input_shape = unit.shape[1:]
     clean = unit[:_WHITENING_SAMPLES]
     kinds = corruptions.names(input_shape)
@@ -183,11 +244,4 @@ def _whitening(unit: np.ndarray, family: Blocks, seed: int) -> keras.Model:
     # Features that never vary would otherwise count without bound.
     ridge = 1e-4 + 1e-3 * np.trace(covariance) / len(covariance)
     precision = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
-    inputs = y = keras.Input(input_shape)
-    if family.block_size > 1:
-        y = _to_whole_blocks(y, family)
-        y = keras.layers.AveragePooling2D(family.block_size)(y)
-    dense = keras.layers.Dense(len(precision), trainable=False)
-    model = keras.Model(inputs, dense(keras.layers.Flatten()(y)))
-    dense.set_weights([precision, -codes.mean(axis=0, dtype=np.float64) @ precision])
-    return model
+    return [precision, -codes.mean(axis=0, dtype=np.float64) @ precision]

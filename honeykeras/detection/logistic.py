@@ -12,6 +12,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from honeykeras.detection.detector import KeyScoreDetector
+from honeykeras.detection.extractor import STEPS
+from honeykeras.detection.samples import Samples
+from honeykeras.outputs import predict
 
 _BATCH_SIZE = 512
 
@@ -29,11 +32,10 @@ class LogisticDetector(KeyScoreDetector):
     def fit(
         self,
         model: keras.Model,
-        clean: np.ndarray | None = None,
+        samples: Samples | np.ndarray | None = None,
         *,
-        negatives: np.ndarray,
-        adversarial: np.ndarray,
         extractor: keras.Model | None = None,
+        steps: int = STEPS,
         seed: int = 0,
         verbose: int = 0,
     ) -> LogisticDetector:
@@ -41,10 +43,10 @@ class LogisticDetector(KeyScoreDetector):
 
         Args:
             model: The classifier whose queries are judged.
-            clean: As for `Detector.fit`.
-            negatives: Clean inputs that the model was not trained on, shape `(n, *input_shape)`.
-            adversarial: Adversarial inputs that fooled the model, quantised, shape `(m, *input_shape)`.
+            samples: Adversarial inputs, clean inputs that the model was not trained on, and, unless there is an
+                extractor, clean inputs to train one on.
             extractor: As for `Detector.fit`.
+            steps: As for `Detector.fit`.
             seed: Seed of the extractor's training.
             verbose: 1 shows a progress bar, 0 nothing.
 
@@ -52,10 +54,12 @@ class LogisticDetector(KeyScoreDetector):
             The detector itself. A threshold set before no longer holds.
         """
         self._check_model(model)
-        codes = self._take_extractor(clean, extractor, seed, verbose)
-        negatives, adversarial = self._check("negatives", negatives), self._check("adversarial", adversarial)
+        samples = Samples.of(samples)
+        negatives = self._check("held_out", samples.unseen(self.name))
+        adversarial = self._check("adversarial", samples.attacked(self.name))
+        codes = self._take_extractor(samples, extractor, steps, seed, verbose)
         x = np.concatenate([negatives, adversarial])
-        outputs = model.predict(x, batch_size=_BATCH_SIZE, verbose=0)
+        outputs = predict(model, x)
         run = tf.function(self.features, autograph=False, reduce_retracing=True)
         parts = [
             run(x[start : start + _BATCH_SIZE], outputs[start : start + _BATCH_SIZE], tf.constant(codes, tf.float64))

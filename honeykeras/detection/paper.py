@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from honeykeras.detection.base import CalibratedDetector
 from honeykeras.detection.logistic import log_odds_coefficients
+from honeykeras.detection.samples import Samples
 
 
 class PaperDetector(CalibratedDetector):
@@ -30,13 +31,16 @@ class PaperDetector(CalibratedDetector):
     key_specific: ClassVar[bool] = False
     needs_adversarial: ClassVar[bool] = True
 
-    def fit(self, model: keras.Model, *, negatives: np.ndarray, adversarial: np.ndarray) -> PaperDetector:
+    def fit(
+        self, model: keras.Model, samples: Samples | np.ndarray | None = None, *, seed: int = 0, verbose: int = 0
+    ) -> PaperDetector:
         """Learns to tell adversarial inputs from clean ones.
 
         Args:
             model: The classifier whose queries are judged.
-            negatives: Clean inputs, shape `(n, *input_shape)`, floating point in the key's input range.
-            adversarial: Adversarial inputs that fooled the model, shape `(m, *input_shape)`, likewise.
+            samples: Adversarial inputs, and clean ones.
+            seed: Changes nothing: nothing is random in it.
+            verbose: Changes nothing: it takes no time.
 
         Returns:
             The detector itself. A threshold set before no longer holds.
@@ -46,7 +50,11 @@ class PaperDetector(CalibratedDetector):
             ModelError: If the model is no classifier of the key's inputs and classes.
         """
         self._check_model(model)
-        parts = [self._check("negatives", negatives), self._check("adversarial", adversarial)]
+        samples = Samples.of(samples)
+        parts = [
+            self._check("held_out", samples.unseen(self.name)),
+            self._check("adversarial", samples.attacked(self.name)),
+        ]
         features = np.concatenate([self.watermark.extract(part).numpy().astype(np.float64) for part in parts])
         regression = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
         regression.fit(features, np.repeat([0, 1], [len(part) for part in parts]))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from honeykeras.detection.base import CalibratedDetector
+from honeykeras.detection.samples import Samples
 from honeykeras.errors import ModelError
 from honeykeras.outputs import predict_labels
 
@@ -47,12 +49,17 @@ class TrapdoorDetector(CalibratedDetector):
     key_specific: ClassVar[bool] = False
     needs_adversarial: ClassVar[bool] = False
 
-    def fit(self, model: keras.Model, clean: np.ndarray) -> TrapdoorDetector:
+    def fit(
+        self, model: keras.Model, samples: Samples | np.ndarray | None = None, *, seed: int = 0, verbose: int = 0
+    ) -> TrapdoorDetector:
         """Takes the signatures.
 
         Args:
             model: The classifier whose queries are judged. Its last layer must be dense, or a sum of dense ones.
-            clean: Clean inputs, shape `(n, *input_shape)`, floating point in the key's input range.
+            samples: Clean inputs, shape `(n, *input_shape)`, floating point in the key's input range; held-out ones
+                if there are any.
+            seed: Changes nothing: nothing is random in it.
+            verbose: Changes nothing: it takes no time.
 
         Returns:
             The detector itself. A threshold set before no longer holds.
@@ -63,7 +70,7 @@ class TrapdoorDetector(CalibratedDetector):
                 it, as one from a SavedModel does.
         """
         self._check_model(model)
-        clean = self._check("clean", clean)
+        clean = self._check("samples", Samples.of(samples).unseen(self.name))
         activations = _Activations(model)
         classes = np.arange(self.num_classes)
         amplitude = self._amplitude(model, clean)
@@ -86,6 +93,12 @@ class TrapdoorDetector(CalibratedDetector):
         self._activations = activations
         self._set(model, np.concatenate([signatures.ravel(), centers, scales]))
         return self
+
+    def check_fits(self, model: keras.Model) -> None:
+        _Activations(model)(tf.zeros([1, *self.watermark.input_shape]))
+
+    def build_networks(self, model: keras.Model, config: Mapping[str, Any]) -> None:
+        self._activations = _Activations(model)
 
     def statistic(self, x: tf.Tensor, outputs: tf.Tensor, secret: tf.Tensor) -> tf.Tensor:
         classes = self.num_classes

@@ -2,7 +2,7 @@
 
 from honeykeras.evaluation.arena import correctly_classified
 from honeykeras.evaluation.indistinguishability import Discrepancies, TwoSampleTest
-from honeykeras.evaluation.pipeline import evaluate, fit_detector
+from honeykeras.evaluation.pipeline import MAX_FPR, evaluate, fit_detector
 from honeykeras.evaluation.results import (
     AdaptiveDetection,
     AttackDetection,
@@ -26,6 +26,7 @@ from honeykeras.evaluation.sweep import sweep
 from honeykeras.evaluation.sweep_points import SweepPoint, sweep_points
 
 __all__ = [
+    "MAX_FPR",
     "AdaptiveDetection",
     "AttackDetection",
     "BaselineDetection",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -15,7 +13,7 @@ import numpy as np
 from honeykeras import _checks, corruptions
 from honeykeras.attacks import AdversarialExamples, Attack
 from honeykeras.data import Data, Split
-from honeykeras.detection import CalibratedDetector, KeyScoreDetector, TrapdoorDetector
+from honeykeras.detection import CalibratedDetector, Samples
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.evaluation.results import AttackDetection, Corruption, DetectionRates, Example
 from honeykeras.evaluation.roc import detection_rates
@@ -27,8 +25,9 @@ from honeykeras.ranges import UNIT, InputRange, quantize
 # Clean test images that each corruption is judged on, at most.
 _MOST_CORRUPTED = 2000
 
-# What reports take for an attack's name, and what they call what is none. Their schema has the same.
-_ATTACK_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}"
+# What reports take for the name of an attack or of a kind of detector, and what they call what is no attack. Their
+# schema has the same.
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}"
 _NO_ATTACKS = ("overall", "gradients", "weights")
 
 # Examples of each attack that a report shows, at most.
@@ -86,11 +85,7 @@ def check_attacks(attacks: Sequence[Attack], input_range: InputRange) -> dict[st
         _checks.instance("attacks", attack, Attack, "a list of attacks, such as [PGD()]")
     by_name = {attack.name: attack for attack in attacks}
     for name in by_name:
-        if not re.fullmatch(_ATTACK_NAME, name) or name in _NO_ATTACKS:
-            raise InvalidArgumentError(
-                "An attack's `name` must be at most 64 letters, digits, '.', '+', '-' and '_', beginning with a letter "
-                f"or a digit, and not one of {', '.join(_NO_ATTACKS)}. Received: {name!r}."
-            )
+        check_name("An attack's", name, _NO_ATTACKS)
     if not by_name or len(by_name) != len(attacks):
         raise InvalidArgumentError(
             f"`attacks` must hold at least one attack, and none twice. Received: {list(attacks)}."
@@ -107,34 +102,33 @@ def check_attacks(attacks: Sequence[Attack], input_range: InputRange) -> dict[st
     return by_name
 
 
-@dataclasses.dataclass(frozen=True)
-class DetectorMaker:
-    """Makes detectors of one kind.
+def check_name(whose: str, name: str, taken: Collection[str] = ()) -> None:
+    """Raises `InvalidArgumentError` unless reports can hold a name; told before any work is done."""
+    if not re.fullmatch(_NAME, name) or name in taken:
+        beside = f", and not one of {', '.join(taken)}" if taken else ""
+        raise InvalidArgumentError(
+            f"{whose} `name` must be at most 64 letters, digits, '.', '+', '-' and '_', beginning with a letter or a "
+            f"digit{beside}. Received: {name!r}."
+        )
 
-    Attributes:
+
+def samples_for(
+    kind: CalibratedDetector | type[CalibratedDetector], data: Data, attacked: Sequence[AdversarialExamples]
+) -> Samples | None:
+    """What a detector of a kind is fitted on; None if it learns from attacks, and none of those succeeded.
+
+    Args:
         kind: The kind.
-        extractor: The extractor for those kinds that need one.
-        max_fpr: The false positive rate that thresholds are calibrated to.
+        data: The data set.
+        attacked: What each attack made of images of `data.detector`, for a kind that learns from attacks.
     """
-
-    kind: type[CalibratedDetector]
-    extractor: keras.Model | None
-    max_fpr: float
-
-    def __call__(
-        self, key: WatermarkKey, model: keras.Model, examples: Sequence[AdversarialExamples], data: Data
-    ) -> CalibratedDetector:
-        """A detector for `key`, fitted on attacked images if its kind learns from any, and calibrated."""
-        arguments: dict[str, Any] = {}
-        if self.kind.needs_adversarial:
-            # The same images for every attack.
-            arguments["negatives"] = examples[0].x
-            arguments["adversarial"] = np.concatenate([example.successful for example in examples])
-        if issubclass(self.kind, KeyScoreDetector):
-            arguments["extractor"] = self.extractor
-        if issubclass(self.kind, TrapdoorDetector):
-            arguments["clean"] = data.detector.x
-        return self.kind(key).fit(model, **arguments).calibrate(data.calibration.x, self.max_fpr)
+    if not kind.needs_adversarial:
+        return Samples(data.train.x, held_out=data.detector.x)
+    if not any(made.success.any() for made in attacked):
+        return None
+    # The same images for every attack.
+    successful = np.concatenate([made.successful for made in attacked])
+    return Samples(data.train.x, held_out=attacked[0].x, adversarial=successful)
 
 
 class Arena:
@@ -154,18 +148,29 @@ class Arena:
         data: Data,
         attacks: Mapping[str, Attack],
         samples: int,
-        make_detector: DetectorMaker,
-        verbose: int,
+        max_fpr: float,
+        seed: int = 0,
+        verbose: int = 0,
     ) -> None:
-        """Attacks a model."""
+        """Attacks a model.
+
+        Args:
+            model: The model.
+            data: The data set.
+            attacks: The attacks, by name.
+            samples: How many images of a part each attack is run on, at most.
+            max_fpr: The false positive rate that detectors are calibrated to.
+            seed: Seed of what is random in fitting them.
+            verbose: 1 shows progress bars, 0 nothing.
+        """
         self.model, self.data, self.samples = model, data, samples
-        self._attacks, self._make_detector, self._verbose = attacks, make_detector, verbose
+        self._attacks, self._max_fpr, self._seed, self._verbose = attacks, max_fpr, seed, verbose
         self._detectors: dict[tuple[str, str], CalibratedDetector | None] = {}
         self.clean_accuracy = Proportion.of(predict_labels(model, data.test.x) == data.test.y)
         self.test = {name: self.attack(attack, data.test) for name, attack in attacks.items()}
 
     @functools.cached_property
-    def _fit(self) -> list[AdversarialExamples]:
+    def _attacked(self) -> list[AdversarialExamples]:
         """What detectors that learn from attacks learn from."""
         return [self.attack(attack, self.data.detector) for attack in self._attacks.values()]
 
@@ -173,18 +178,38 @@ class Arena:
         """Attacks images that the model gets right, and quantises what comes of them."""
         return attack_correct(self.model, attack, split, self.samples, self._verbose)
 
+    def fit(self, detector: CalibratedDetector) -> CalibratedDetector | None:
+        """Fits and calibrates a detector for this model; None if it has to learn from attacks, and none ever succeeds.
+
+        Args:
+            detector: One that is not fitted.
+        """
+        # Attacking takes long, so it is done for those alone that learn from it.
+        attacked = self._attacked if detector.needs_adversarial else []
+        samples = samples_for(detector, self.data, attacked)
+        if samples is None:
+            return None
+        detector.fit(self.model, samples, seed=self._seed, verbose=self._verbose)
+        return detector.calibrate(self.data.calibration.x, self._max_fpr)
+
+    def wrong_keys(self, key: WatermarkKey, like: CalibratedDetector) -> list[CalibratedDetector | None]:
+        """Detectors like another, for keys that were not planted."""
+        return [self.detector(decoy, like) for decoy in key.control_decoys()]
+
+    def detector(self, key: WatermarkKey, like: CalibratedDetector) -> CalibratedDetector | None:
+        """The detector for `key` that is like another one; see `fit`. It is fitted when it is first asked for."""
+        name = like.name, key.key_id
+        if name not in self._detectors:
+            self._detectors[name] = self.fit(like.for_key(key))
+        return self._detectors[name]
+
     def detect(
-        self,
-        key: WatermarkKey,
-        examples: Mapping[str, AdversarialExamples] | None = None,
-        *,
-        make: DetectorMaker | None = None,
+        self, detector: CalibratedDetector | None, examples: Mapping[str, AdversarialExamples] | None = None
     ) -> DetectionRates:
-        """Judges a detector for `key`, perhaps of another kind, on `test` or on other examples sent to this model."""
+        """Judges a detector on `test`, or on other examples sent to this model; None is one that never flags."""
         examples = (
             self.test if examples is None else {name: made.quantize(self.model) for name, made in examples.items()}
         )
-        detector = self.detector(key, make)
         scores = {name: np.full(len(made), np.nan) for name, made in examples.items()}
         if detector is None:
             return detection_rates(np.empty(0), scores, math.inf)
@@ -193,9 +218,9 @@ class Arena:
                 scores[name][made.success] = detector.score(made.successful)
         return detection_rates(detector.score(self.data.test.x), scores, detector.threshold)
 
-    def examples(self, key: WatermarkKey, name: str) -> tuple[Example, ...]:
-        """A few successes of an attack, of different classes, and what a detector for `key` makes of them."""
-        made, detector = self.test[name], self.detector(key)
+    def examples(self, detector: CalibratedDetector | None, name: str) -> tuple[Example, ...]:
+        """A few successes of an attack, of different classes, and what a detector makes of them."""
+        made = self.test[name]
         if detector is None or made.x.ndim != 4 or made.x.shape[-1] not in (1, 3) or not made.success.any():
             return ()
         succeeded = np.flatnonzero(made.success)
@@ -208,16 +233,15 @@ class Arena:
             Example(int(label), int(predicted), bool(flagged), *images) for label, predicted, flagged, *images in judged
         )
 
-    def caught(self, key: WatermarkKey, examples: AdversarialExamples) -> AttackDetection:
-        """What a detector for `key` makes of the examples that fool this model."""
-        detector = self.detector(key)
+    @staticmethod
+    def caught(detector: CalibratedDetector | None, examples: AdversarialExamples) -> AttackDetection:
+        """What a detector makes of the examples that fool its model."""
         flagged = _flagged(detector, examples.successful) if detector else Proportion(0, 0)
         return AttackDetection(flagged, Proportion.of(examples.success))
 
-    def judge_corruptions(self, key: WatermarkKey, seed: int) -> dict[str, Corruption]:
-        """What a detector for `key` makes of benign corruptions of the clean test images."""
+    def judge_corruptions(self, detector: CalibratedDetector | None, seed: int) -> dict[str, Corruption]:
+        """What a detector makes of benign corruptions of the clean test images."""
         x, y = self.data.test.x[:_MOST_CORRUPTED], self.data.test.y[:_MOST_CORRUPTED]
-        detector = self.detector(key)
         if detector is None:
             return {}
         found = {}
@@ -226,18 +250,6 @@ class Arena:
             right = predict_labels(self.model, corrupted) == y
             found[name] = Corruption(_flagged(detector, corrupted), Proportion.of(right))
         return found
-
-    def detector(self, key: WatermarkKey, make: DetectorMaker | None = None) -> CalibratedDetector | None:
-        """The detector for `key`; None if it has to learn from attacks, and none ever succeeds."""
-        make = make or self._make_detector
-        # Attacking takes long, so it is done for those alone that learn from it.
-        learned_from = self._fit if make.kind.needs_adversarial else []
-        if make.kind.needs_adversarial and not any(made.success.any() for made in learned_from):
-            return None
-        name = make.kind.name, key.key_id
-        if name not in self._detectors:
-            self._detectors[name] = make(key, self.model, learned_from, self.data)
-        return self._detectors[name]
 
 
 def _flagged(detector: CalibratedDetector, x: np.ndarray) -> Proportion:

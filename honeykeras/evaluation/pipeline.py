@@ -9,19 +9,10 @@ import keras
 from honeykeras import _checks
 from honeykeras.attacks import Attack
 from honeykeras.data import Data
-from honeykeras.detection import (
-    KINDS,
-    CalibratedDetector,
-    Detector,
-    KeyScoreDetector,
-    PaperDetector,
-    TrapdoorDetector,
-    fit_extractor,
-)
+from honeykeras.detection import KINDS, CalibratedDetector, Detector, PaperDetector, ScoresClasses
 from honeykeras.detection.calibration import check_sample_size
-from honeykeras.detection.extractor import check_family
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.evaluation.arena import Arena, DetectorMaker, attack_correct, check_attacks
+from honeykeras.evaluation.arena import Arena, attack_correct, check_attacks, check_name, samples_for
 from honeykeras.evaluation.presence import judge_presence
 from honeykeras.evaluation.reconstruction import reconstruct
 from honeykeras.evaluation.results import (
@@ -36,6 +27,9 @@ from honeykeras.keys import WatermarkKey
 from honeykeras.outputs import predict_labels
 from honeykeras.patterns import Scattered
 
+MAX_FPR = 0.01
+"""The false positive rate that thresholds are calibrated to unless another is asked for."""
+
 
 def evaluate(
     model: keras.Model,
@@ -44,10 +38,9 @@ def evaluate(
     *,
     baseline: keras.Model,
     attacks: Sequence[Attack],
-    detector: str | None = None,
-    extractor: keras.Model | None = None,
-    baseline_detectors: Sequence[str] = (),
-    max_fpr: float = 0.01,
+    detector: CalibratedDetector | str | None = None,
+    baseline_detectors: Sequence[str | type[CalibratedDetector]] = (),
+    max_fpr: float | None = None,
     samples: int = 500,
     security: bool = False,
     yardstick: keras.Model | None = None,
@@ -57,9 +50,10 @@ def evaluate(
     """Judges a honeypot, with its controls.
 
     The same pipeline runs three times: with the key on the model, with eight wrong keys on the model, and with
-    the key on a model without a honeypot. Each time a detector is fitted (on attacked images of `data.detector`, if
-    its kind learns from any), calibrated on the clean images of `data.calibration`, and judged on `data.test`. Two
-    further controls go to the detector that has the key: adversarial images that were made on the model without a
+    the key on a model without a honeypot. The detector that is judged is the one that is given; the controls have
+    detectors of the same kind, fitted as `fit_detector` does it: on clean and, if the kind learns from any, attacked
+    images of `data.detector`, and calibrated on the clean images of `data.calibration`. All are judged on `data.test`.
+    Two further controls go to the detector that has the key: adversarial images that were made on the model without a
     honeypot, and clean images after benign corruptions. Only
     images that the model gets right are attacked, adversarial images are quantised to 8 bits, and only those
     that still fool the model then count.
@@ -70,12 +64,13 @@ def evaluate(
         data: The data set, in its disjoint parts.
         baseline: A classifier of the same kind, trained as long on the same data, without a honeypot.
         attacks: Which attacks to judge; no two of one name.
-        detector: The kind of detector, one of `detection.KINDS`. Defaults to `"key"`, or to `"paper"` for a key of the
+        detector: The detector to judge: one that was fitted for `model` and calibrated, or the name of a kind, one of
+            `detection.KINDS`, of which one is fitted here. Defaults to `"key"`, or to `"paper"` for a key of the
             paper's family.
-        extractor: An extractor for images like these, if there is one already. Otherwise, where the kind of detector
-            needs one, it is trained on the clean images of `data.train`.
-        baseline_detectors: Further kinds of detectors to judge on the same images, beside the same controls.
-        max_fpr: The false positive rate that thresholds are calibrated to, in (0, 1).
+        baseline_detectors: Further kinds of detectors to judge on the same images, beside the same controls: names, or
+            subclasses of `detection.CalibratedDetector`.
+        max_fpr: The false positive rate that thresholds are calibrated to, in (0, 1). Defaults to that of the detector
+            that is given, or to 0.01.
         samples: How many images of a part each attack is run on, at most.
         security: Whether to also let attackers who know of the honeypot try to recover the key and to get past the
             detector; see `evaluation.Security`. It takes several times as long.
@@ -97,31 +92,28 @@ def evaluate(
     _check_data(data, key, model, baseline, *([] if yardstick is None else [yardstick]))
     attack_by_name = check_attacks(attacks, data.input_range)
     _checks.flag("security", security)
+    given = detector if isinstance(detector, CalibratedDetector) else None
+    if given is not None:
+        _check_given(given, key, model, max_fpr)
+        max_fpr = given.calibration.max_fpr
+    max_fpr = MAX_FPR if max_fpr is None else max_fpr
     check_sample_size(len(data.calibration), max_fpr)
-    kind = _get_kind(detector, key)
-    others = [KINDS[_checks.one_of("baseline_detectors", name, KINDS)] for name in baseline_detectors]
-    if len({kind, *others}) != 1 + len(others):
+    judged = get_kind(detector, key)(key) if given is None else given  # type: ignore[arg-type]
+    others = _others(baseline_detectors, judged, key)
+    if security and not isinstance(judged, ScoresClasses):
         raise InvalidArgumentError(
-            f"`baseline_detectors` must hold no kind twice, nor that of `detector`, {kind.name!r}. "
-            f"Received: {list(baseline_detectors)}."
+            f"`security` can be assessed with a detector that scores classes only, such as {Detector.name!r}. "
+            f"Received: {judged.name!r}."
         )
-    if any(issubclass(each, KeyScoreDetector) for each in (kind, *others)):
-        check_family(key.pattern)
-        extractor = extractor or fit_extractor(
-            data.train.x, key.pattern, input_range=data.input_range, seed=seed, verbose=verbose
-        )
-    if security and kind is not Detector:
-        raise InvalidArgumentError(
-            f"`security` can be assessed with the detector {Detector.name!r} only. Received: {kind.name!r}."
-        )
-    if TrapdoorDetector in (kind, *others):
-        for judged in (model, baseline):
-            TrapdoorDetector(key).fit(judged, data.detector.x[:1])
-    make = DetectorMaker(kind, extractor, max_fpr)
-    honey = Arena(model, data, attack_by_name, samples, make, verbose)
-    plain = Arena(baseline, data, attack_by_name, samples, make, verbose)
+    for each in (judged, *others):
+        for classifier in (model, baseline):
+            each.check_fits(classifier)
+    honey, plain = (
+        Arena(classifier, data, attack_by_name, samples, max_fpr, seed, verbose) for classifier in (model, baseline)
+    )
+    own = honey.fit(judged) if given is None else given
     decoys = key.control_decoys()
-    wrong_keys = tuple(honey.detect(decoy) for decoy in decoys)
+    wrong_keys = tuple(honey.detect(each) for each in honey.wrong_keys(key, judged))
     return Evaluation(
         key_id=key.key_id,
         viability=Viability(honey.clean_accuracy, plain.clean_accuracy),
@@ -130,19 +122,20 @@ def evaluate(
             for name in attack_by_name
         },
         detection=Detection(
-            detector=kind.name,
-            key_specific=kind.key_specific,
+            detector=judged.name,
+            detector_id=own.detector_id if own else None,
+            key_specific=judged.key_specific,
             max_fpr=max_fpr,
-            rates=honey.detect(key),
+            rates=honey.detect(own),
             wrong_key=mean_rates(wrong_keys),
             wrong_keys=wrong_keys,
-            no_honeypot=plain.detect(key),
-            transfer=honey.detect(key, plain.test),
-            corruptions=honey.judge_corruptions(key, seed),
+            no_honeypot=plain.detect(plain.detector(key, judged)),
+            transfer=honey.detect(own, plain.test),
+            corruptions=honey.judge_corruptions(own, seed),
         ),
-        examples={name: honey.examples(key, name) for name in attack_by_name},
-        baselines={each.name: _baseline(honey, plain, key, DetectorMaker(each, extractor, max_fpr)) for each in others},
-        security=assess(honey, plain, key, attacks, seed=seed) if security else None,
+        examples={name: honey.examples(own, name) for name in attack_by_name},
+        baselines={each.name: _baseline(honey, plain, key, each) for each in others},
+        security=assess(honey, plain, key, own, attacks, seed=seed) if security and own else None,
         indistinguishability=judge_presence(honey, plain, yardstick, attacks, seed=seed) if yardstick else None,
     )
 
@@ -153,26 +146,28 @@ def fit_detector(
     data: Data,
     *,
     attacks: Sequence[Attack] = (),
-    detector: str | None = None,
-    extractor: keras.Model | None = None,
-    max_fpr: float = 0.01,
+    kind: str | type[CalibratedDetector] | None = None,
+    max_fpr: float = MAX_FPR,
     samples: int = 500,
     seed: int = 0,
     verbose: int = 0,
 ) -> CalibratedDetector:
-    """The detector that `evaluate` judges: fitted and calibrated on parts of the data that the tests leave alone.
+    """Fits and calibrates a detector on parts of the data that the tests leave alone.
 
     Args:
         model: The classifier with the honeypot.
         key: The key that it was trained with.
         data: The data set, in its disjoint parts.
         attacks: What a kind of detector that learns from attacks learns from.
-        detector: As for `evaluate`, as are all others.
-        extractor: As for `evaluate`.
-        max_fpr: As for `evaluate`.
-        samples: As for `evaluate`.
-        seed: As for `evaluate`.
-        verbose: As for `evaluate`.
+        kind: The kind, one of `detection.KINDS` or a subclass of `detection.CalibratedDetector`. Defaults to `"key"`,
+            or to `"paper"` for a key of the paper's family.
+        max_fpr: The false positive rate that the threshold is calibrated to, in (0, 1).
+        samples: How many images each attack is run on, at most.
+        seed: Seed of the extractor's training.
+        verbose: 1 shows progress bars, 0 nothing.
+
+    Returns:
+        The detector, to judge (`evaluate`), to keep (`save`) and to export.
 
     Raises:
         InvalidArgumentError: If an argument breaks a rule, key and data do not fit, or there is no attack that succeeds
@@ -181,20 +176,18 @@ def fit_detector(
     """
     _check_data(data, key, model)
     check_sample_size(len(data.calibration), max_fpr)
-    kind = _get_kind(detector, key)
-    if issubclass(kind, KeyScoreDetector) and extractor is None:
-        extractor = fit_extractor(
-            data.train.x, check_family(key.pattern), input_range=data.input_range, seed=seed, verbose=verbose
-        )
-    examples = []
-    if kind.needs_adversarial:
+    detector = get_kind(kind, key)(key)
+    detector.check_fits(model)
+    attacked = []
+    if detector.needs_adversarial:
         used = check_attacks(attacks, data.input_range).values()
-        examples = [attack_correct(model, attack, data.detector, samples, verbose) for attack in used]
-        if not any(made.success.any() for made in examples):
-            raise InvalidArgumentError(
-                f"The detector {kind.name!r} must have attacks that succeed to learn from. Received: none."
-            )
-    return DetectorMaker(kind, extractor, max_fpr)(key, model, examples, data)
+        attacked = [attack_correct(model, attack, data.detector, samples, verbose) for attack in used]
+    fitted_on = samples_for(detector, data, attacked)
+    if fitted_on is None:
+        raise InvalidArgumentError(
+            f"The detector {detector.name!r} must have attacks that succeed to learn from. Received: none."
+        )
+    return detector.fit(model, fitted_on, seed=seed, verbose=verbose).calibrate(data.calibration.x, max_fpr)
 
 
 def _check_data(data: Data, key: WatermarkKey, *models: keras.Model) -> None:
@@ -205,15 +198,51 @@ def _check_data(data: Data, key: WatermarkKey, *models: keras.Model) -> None:
         predict_labels(model, data.test.x[:1], num_classes=data.num_classes)
 
 
-def _get_kind(name: str | None, key: WatermarkKey) -> type[CalibratedDetector]:
-    default = PaperDetector.name if isinstance(key.pattern, Scattered) else Detector.name
-    return KINDS[_checks.one_of("detector", default if name is None else name, KINDS)]
+def get_kind(
+    kind: str | type[CalibratedDetector] | None, key: WatermarkKey, argument: str = "detector"
+) -> type[CalibratedDetector]:
+    """A kind of detector by its name, or itself; the one that suits a key if none is named."""
+    if isinstance(kind, type) and issubclass(kind, CalibratedDetector):
+        return kind
+    default = PaperDetector if isinstance(key.pattern, Scattered) else Detector
+    return default if kind is None else KINDS[_checks.one_of(argument, kind, KINDS)]
 
 
-def _baseline(honey: Arena, plain: Arena, key: WatermarkKey, make: DetectorMaker) -> BaselineDetection:
+def _others(
+    kinds: Sequence[str | type[CalibratedDetector]], judged: CalibratedDetector, key: WatermarkKey
+) -> list[CalibratedDetector]:
+    """Detectors of further kinds, not fitted."""
+    others = [get_kind(kind, key, "baseline_detectors")(key) for kind in kinds]
+    names = [judged.name, *(each.name for each in others)]
+    for name in names:
+        check_name("A kind of detector's", name)
+    if len(set(names)) < len(names):
+        raise InvalidArgumentError(
+            f"`baseline_detectors` must hold no kind twice, nor that of `detector`, {judged.name!r}. "
+            f"Received: {names[1:]}."
+        )
+    return others
+
+
+def _check_given(detector: CalibratedDetector, key: WatermarkKey, model: keras.Model, max_fpr: float | None) -> None:
+    calibrated = detector.calibration.max_fpr
+    if detector.key_id != key.key_id:
+        raise InvalidArgumentError(
+            f"`detector` must be for the key that is judged, {key.key_id}. Received: one for the key {detector.key_id}."
+        )
+    detector.check_model(model)
+    if max_fpr not in (None, calibrated):
+        raise InvalidArgumentError(
+            f"`max_fpr` must be that of the detector that is given, {calibrated:g}. Received: max_fpr={max_fpr!r}. "
+            "Leave it out, or calibrate the detector to it."
+        )
+
+
+def _baseline(honey: Arena, plain: Arena, key: WatermarkKey, like: CalibratedDetector) -> BaselineDetection:
+    own = honey.fit(like)
     return BaselineDetection(
-        key_specific=make.kind.key_specific,
-        rates=honey.detect(key, make=make),
-        wrong_key=mean_rates([honey.detect(decoy, make=make) for decoy in key.control_decoys()]),
-        no_honeypot=plain.detect(key, make=make),
+        key_specific=like.key_specific,
+        rates=honey.detect(own),
+        wrong_key=mean_rates([honey.detect(wrong) for wrong in honey.wrong_keys(key, like)]),
+        no_honeypot=plain.detect(plain.detector(key, like)),
     )

@@ -111,6 +111,8 @@ class Detection:
 
     Attributes:
         detector: The kind of detector, by name.
+        detector_id: The id of the one that was judged (`CalibratedDetector.detector_id`); None if there is none, as it
+            had to learn from attacks and none succeeded.
         key_specific: Whether that kind claims to find the key, rather than whatever helps.
         max_fpr: The false positive rate that thresholds were calibrated to.
         rates: With the key, on the model with the honeypot.
@@ -123,6 +125,7 @@ class Detection:
     """
 
     detector: str
+    detector_id: str | None
     key_specific: bool
     max_fpr: float
     rates: DetectionRates

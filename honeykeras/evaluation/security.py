@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import keras
 import numpy as np
@@ -12,7 +11,7 @@ import tensorflow as tf
 
 from honeykeras.attacks import PGD, AdversarialExamples, Attack, CarliniWagner
 from honeykeras.attacks.adaptive import Guarded, avoiding
-from honeykeras.detection import Detector
+from honeykeras.detection import CalibratedDetector, ScoresClasses
 from honeykeras.evaluation.arena import Arena, correctly_classified
 from honeykeras.evaluation.recovery import from_gradients, from_perturbations
 from honeykeras.evaluation.results import AdaptiveDetection, Recovery, Security
@@ -30,7 +29,15 @@ _Estimates = dict[str, np.ndarray]
 _Attackers = dict[str, Callable[[], AdversarialExamples]]
 
 
-def assess(honey: Arena, plain: Arena, key: WatermarkKey, attacks: Sequence[Attack], *, seed: int) -> Security:
+def assess(
+    honey: Arena,
+    plain: Arena,
+    key: WatermarkKey,
+    detector: CalibratedDetector,
+    attacks: Sequence[Attack],
+    *,
+    seed: int,
+) -> Security:
     """Lets attackers loose on a honeypot, and on the model without one.
 
     They have images of their own, those of `data.detector`, and what they attack are the test images. Each attack is
@@ -54,6 +61,7 @@ def assess(honey: Arena, plain: Arena, key: WatermarkKey, attacks: Sequence[Atta
         honey: The model with the honeypot, attacked.
         plain: The model without, attacked.
         key: The key.
+        detector: The detector that is judged, one that scores classes.
         attacks: The attacks.
         seed: Decides which features are frozen, and random inputs.
 
@@ -65,13 +73,13 @@ def assess(honey: Arena, plain: Arena, key: WatermarkKey, attacks: Sequence[Atta
         source: _recovery(key, estimates[honey][source], estimates[plain][source], honey.samples)
         for source in estimates[honey]
     }
-    decoys = key.control_decoys()
+    on_baseline, wrong_keys = plain.detector(key, detector), honey.wrong_keys(key, detector)
     attackers = {}
     for attack in attacks:
-        on_honey = _attackers(honey, attack, key, estimates[honey], estimates[plain], seed)
-        on_plain = _attackers(plain, attack, key, estimates[plain], estimates[honey], seed)
+        on_honey = _attackers(honey, attack, key, detector, estimates[honey], estimates[plain], seed)
+        on_plain = _attackers(plain, attack, key, on_baseline, estimates[plain], estimates[honey], seed)
         attackers[attack.name] = {
-            name: _judge(honey, plain, key, decoys, on_honey[name](), on_plain[name]()) for name in on_honey
+            name: _judge(detector, wrong_keys, on_baseline, on_honey[name](), on_plain[name]()) for name in on_honey
         }
     return Security(recovery, attackers)
 
@@ -103,7 +111,13 @@ def _recovery(key: WatermarkKey, honey: np.ndarray, plain: np.ndarray, n: int) -
 
 
 def _attackers(
-    arena: Arena, attack: Attack, key: WatermarkKey, estimates: _Estimates, others: _Estimates, seed: int
+    arena: Arena,
+    attack: Attack,
+    key: WatermarkKey,
+    detector: CalibratedDetector | None,
+    estimates: _Estimates,
+    others: _Estimates,
+    seed: int,
 ) -> _Attackers:
     """What each attacker does to a model: functions, as it takes a while."""
     x, y = arena.test[attack.name].x, arena.test[attack.name].y
@@ -126,7 +140,7 @@ def _attackers(
         guesses = watermark.project(estimates["gradients"])
         codes = {"evades_guessing_key": guesses, "evades_knowing_key": watermark.codes(np.arange(key.num_classes))}
         for name, known in codes.items():
-            attackers[name] = functools.partial(run, attack, _guarded(arena, key, np.asarray(known)))
+            attackers[name] = functools.partial(run, attack, _guarded(model, detector, np.asarray(known)))
     if isinstance(attack, CarliniWagner):
         for confidence in _CONFIDENCES:
             surer = CarliniWagner(**{**attack.get_config(), "confidence": confidence})
@@ -134,33 +148,33 @@ def _attackers(
     return attackers
 
 
-def _guarded(arena: Arena, key: WatermarkKey, codes: np.ndarray) -> Guarded:
+def _guarded(model: keras.Model, detector: CalibratedDetector | None, codes: np.ndarray) -> keras.Model:
     """The model with the detector in it, as one sees it who takes `codes` for the key's."""
-    detector = cast(Detector, arena.detector(key))
+    if not isinstance(detector, ScoresClasses):
+        return model
     secret = tf.constant(codes.ravel(), tf.float64)
     return Guarded(
-        arena.model,
+        model,
         lambda x: detector.class_statistics(x, secret),
         detector.threshold,
         _GUARD_WEIGHT,
-        key.input_shape,
+        detector.watermark.input_shape,
     )
 
 
 def _judge(
-    honey: Arena,
-    plain: Arena,
-    key: WatermarkKey,
-    decoys: Sequence[WatermarkKey],
+    detector: CalibratedDetector,
+    wrong_keys: Sequence[CalibratedDetector | None],
+    on_baseline: CalibratedDetector | None,
     on_honey: AdversarialExamples,
     on_plain: AdversarialExamples,
 ) -> AdaptiveDetection:
-    rates = honey.caught(key, on_honey)
-    wrong = [honey.caught(decoy, on_honey).true_positives for decoy in decoys]
+    rates = Arena.caught(detector, on_honey)
+    wrong = [Arena.caught(each, on_honey).true_positives for each in wrong_keys]
     missed = rates.true_positives.n - rates.true_positives.count
     return AdaptiveDetection(
         rates=rates,
         undetected=Proportion(missed, len(on_honey)),
         wrong_key=Proportion(float(np.mean([each.count for each in wrong])), wrong[0].n),
-        no_honeypot=plain.caught(key, on_plain),
+        no_honeypot=Arena.caught(on_baseline, on_plain),
     )

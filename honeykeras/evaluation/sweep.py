@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from honeykeras import _checks, models, patterns, poisoning, training
+from honeykeras import _checks, fingerprints, models, patterns, poisoning, training
 from honeykeras._files import PathLike
 from honeykeras.attacks import AdversarialExamples, Attack
 from honeykeras.data import Data
@@ -95,7 +95,7 @@ def sweep(
         "samples": _checks.whole_number("samples", samples),
         "attacks": {name: attack.get_config() for name, attack in by_name.items()},
         # None stands for the one that the other settings give.
-        "baseline": None if baseline is None else sweep_files.digest(baseline.get_weights()),
+        "baseline": None if baseline is None else fingerprints.of_model(baseline),
     }
 
     def honeypot_of(point: SweepPoint) -> Honeypot:

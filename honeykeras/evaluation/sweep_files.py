@@ -7,12 +7,11 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from honeykeras import fingerprints
 from honeykeras._files import PathLike, describe, write_atomic
 from honeykeras.data import Data
 from honeykeras.errors import StorageError
@@ -82,15 +81,6 @@ def read(path: Path, settings: Mapping[str, Any]) -> Figures | None:
     return figures
 
 
-def digest(arrays: Sequence[np.ndarray]) -> str:
-    """A short digest of arrays: their types, shapes and values."""
-    hashed = hashlib.sha256()
-    for array in arrays:
-        hashed.update(f"{array.dtype} {array.shape} ".encode())
-        hashed.update(np.ascontiguousarray(array).data)
-    return hashed.hexdigest()[:16]
-
-
 def describe_data(data: Data) -> dict[str, Any]:
     """What of a data set decides the figures of a sweep, as plain data."""
     return {
@@ -99,7 +89,7 @@ def describe_data(data: Data) -> dict[str, Any]:
         "needs_branch": data.needs_branch,
         "train_samples": len(data.train),
         "test_samples": len(data.test),
-        "digest": digest([data.train.x, data.train.y, data.test.x, data.test.y]),
+        "digest": fingerprints.of_arrays([data.train.x, data.train.y, data.test.x, data.test.y]),
     }
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from honeykeras._files import PathLike, write_atomic
+from honeykeras._optional import templates
 from honeykeras.report import narrative
 from honeykeras.report.files import write
-from honeykeras.report.optional import templates
 from honeykeras.report.verdict import verdict
 
 

@@ -65,6 +65,7 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
         "reconstruction": {name: _cosines(found) for name, found in evaluation.reconstruction.items()},
         "detection": {
             "detector": detection.detector,
+            "detector_id": detection.detector_id,
             "key_specific": detection.key_specific,
             "max_fpr": detection.max_fpr,
             **_rates(detection.rates),

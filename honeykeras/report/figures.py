@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from honeykeras.report.optional import load_optional
+from honeykeras._optional import load_optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

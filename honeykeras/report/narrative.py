@@ -34,6 +34,7 @@ def measured(document: Mapping[str, Any]) -> list[str]:
         "after the attack, and only those that still fool the model count.",
         f"Clean images: {detection['n_clean']}. The threshold was calibrated on others, to "
         f"{detection['max_fpr']:.1%} false positives.",
+        f"Detector: {detection['detector']}, id {detection.get('detector_id') or 'not stated'}.",
         "Controls: eight wrong keys, a model trained as long without a honeypot, and attacks on that sent to this one.",
     ]
     if recipe:
@@ -56,7 +57,7 @@ def commands(document: Mapping[str, Any]) -> str:
     presence, security = document["indistinguishability"] is not None, document["security"] is not None
     judged = [
         *(f"--attack {shlex.quote(name)}" for name in detection["attacks"]),
-        f"--detector {detection['detector']}",
+        f"--kind {detection['detector']}",
         *(f"--baseline-detector {kind}" for kind in document["baselines"]),
         f"--max-fpr {detection['max_fpr']:g}",
         *([f"--samples {settings['samples']}"] if "samples" in settings else []),

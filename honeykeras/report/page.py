@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from honeykeras._files import PathLike, write_atomic
+from honeykeras._optional import load_optional, templates
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.report import narrative
 from honeykeras.report.figures import TITLES, figures, svg
-from honeykeras.report.optional import load_optional, templates
 from honeykeras.report.verdict import verdict
 
 if TYPE_CHECKING:

@@ -45,7 +45,9 @@ def make_detector(model, shape, kind):
     noise = np.random.default_rng(0).random((300, *shape), np.float32)
     if kind == "paper":
         key = hk.WatermarkKey.generate(shape, 10, pattern=hk.patterns.Scattered())
-        fitted = hk.detection.PaperDetector(key).fit(model, negatives=noise[:100], adversarial=noise[100:200])
+        fitted = hk.detection.PaperDetector(key).fit(
+            model, hk.detection.Samples(noise[:100], adversarial=noise[100:200])
+        )
     else:
         key = hk.WatermarkKey.generate(shape, 10)
         fitted = hk.Detector(key).fit(model, extractor=fit_extractor(noise, key.pattern, steps=1))
@@ -110,10 +112,11 @@ def measure(program, name, rounds, scratch):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=200, help="how often each is asked")
+    parser.add_argument("--only", default="", help="which cases: those whose name contains this")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         program = compile_program(Path(folder) / "serve")
-        for number, name in enumerate(CASES):
+        for number, name in enumerate(name for name in CASES if options.only in name):
             scratch = Path(folder, str(number))
             scratch.mkdir()
             measure(program, name, options.rounds, scratch)

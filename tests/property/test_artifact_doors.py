@@ -92,7 +92,7 @@ def artifact(tmp_path_factory):
     model = hk.models.small_cnn((8, 8, 1), 3)
     x = np.random.default_rng(0).random((60, 8, 8, 1), np.float32)
     key = hk.WatermarkKey(bytes(32), (8, 8, 1), 3, pattern=hk.patterns.Scattered())
-    detector = hk.detection.PaperDetector(key).fit(model, negatives=x[:20], adversarial=x[20:40])
+    detector = hk.detection.PaperDetector(key).fit(model, hk.detection.Samples(x[:20], adversarial=x[20:40]))
     folder = tmp_path_factory.mktemp("artifact") / "m"
     return export.save_guarded(model, folder, detector.calibrate(x[40:], 0.2), export.SealingKey.generate())
 

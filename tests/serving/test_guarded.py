@@ -103,14 +103,12 @@ class TestDecision:
         self, name, classifier, detector, digits, sealing_key, queries, tmp_path
     ):
         key = hk.WatermarkKey(bytes(32), (8, 8, 1), 10, pattern=hk.patterns.Scattered()) if name == "paper" else None
-        arguments = {"extractor": detector.extractor} if name in ("logistic", "full") else {}
-        if name == "trapdoor":
-            arguments["clean"] = digits.train.x
-        else:
-            made = attacks.PGD(epsilon=0.3, steps=5).generate(classifier, digits.detector.x, digits.detector.y)
-            arguments |= {"negatives": digits.detector.x, "adversarial": made.x_adv}
+        made = attacks.PGD(epsilon=0.3, steps=5).generate(classifier, digits.detector.x, digits.detector.y)
+        samples = hk.detection.Samples(digits.train.x, held_out=digits.detector.x, adversarial=made.x_adv)
         key = key or hk.WatermarkKey(bytes(range(32)), (8, 8, 1), num_classes=10)
-        fitted = hk.detection.KINDS[name](key).fit(classifier, **arguments).calibrate(digits.calibration.x, 0.1)
+        fitted = hk.detection.KINDS[name](key)
+        fitted.adopt(detector)
+        fitted.fit(classifier, samples).calibrate(digits.calibration.x, 0.1)
         folder = with_policy(classifier, fitted, sealing_key, tmp_path, "observe")
         found = ask(folder, "extended", inputs=queries)
         expected = sigmoid(fitted.score(queries) - fitted.threshold)

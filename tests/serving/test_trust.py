@@ -340,7 +340,9 @@ class TestReseal:
         again = export.reseal(signed, sealing_key, new, public_key=public_key)
         assert again == signed.parent / "2"
         assert (again / "saved_model.pb").read_bytes() == (signed / "saved_model.pb").read_bytes()
-        assert manifest.check(again).identity == manifest.Identity("digits", 2, "hosted", new.key_id)
+        build_id = manifest.check(signed).identity.build_id
+        assert build_id is not None
+        assert manifest.check(again).identity == manifest.Identity("digits", 2, "hosted", new.key_id, build_id)
         x = digits.test.x[:9]
         (before,) = server.ask([signed], [(0, "extended", x)])
         assert "Another key is needed" in server.load_error(again)

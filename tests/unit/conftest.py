@@ -63,6 +63,7 @@ def evaluation(reconstruction):
         reconstruction={"pgd": reconstruction},
         detection=Detection(
             detector="key",
+            detector_id="fedcba9876543210",
             key_specific=True,
             max_fpr=0.05,
             rates=_rates(36),

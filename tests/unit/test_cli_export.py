@@ -1,5 +1,6 @@
 """The commands around artifacts, as typed."""
 
+import dataclasses
 import json
 import os
 
@@ -12,24 +13,25 @@ from honeykeras import export
 from honeykeras.cli.main import run
 from honeykeras.errors import InvalidArgumentError, StorageError
 
-# It trains no extractor, and needs no attacks.
-QUICK = ["--detector", "trapdoor", "--max-fpr", "0.05"]
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A key, a model, and the model exported for the trusted host."""
+    """A key, a model, a detector, and the model exported for the trusted host."""
     folder = tmp_path_factory.mktemp("artifacts")
     assert run(["keygen", str(folder / "k.key"), "--input-shape", "8,8,1", "--num-classes", "10"]) == 0
     arguments = ["--key", folder / "k.key", "--epochs", "2", "--output", folder / "trained", "--verbose", "0"]
     assert run(["train", *map(str, arguments)]) == 0
+    model = ["--model", folder / "trained" / "model.keras", "--key", folder / "k.key"]
+    # A kind that trains no extractor, and needs no attacks.
+    kind = ["--kind", "trapdoor", "--max-fpr", "0.05", "--output", folder / "detector.hk"]
+    assert run(["detector", "fit", *map(str, [*model, *kind])]) == 0
     assert run(guarded(folder, folder / "serving" / "digits", "--policy", "reject")) == 0
     return folder
 
 
 def guarded(folder, output, *more):
-    arguments = ["--model", folder / "trained" / "model.keras", "--key", folder / "k.key", "--output", output]
-    return ["export", *map(str, arguments), "--sealing-key", str(folder / "model.key"), *QUICK, *more]
+    arguments = ["--model", folder / "trained" / "model.keras", "--detector", folder / "detector.hk"]
+    return ["export", *map(str, [*arguments, "--output", output, "--sealing-key", folder / "model.key"]), *more]
 
 
 @pytest.fixture
@@ -79,19 +81,19 @@ class TestExport:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (["--policy", "nan"], "`policy` must be one of"),
+            (["--policy", "nan"], "'nan' is not one of 'uniform', 'reject', 'decoy', 'observe'"),
             (["--sealing-key", "{folder}/k.key"], "must hold a sealing key"),
             (["--output", "{tmp}/honeypot"], "The name of a model's folder must not tell"),
             (["--input-range", "0,1"], "`--input-range` is for an artifact without a detector"),
             (["--output", "{folder}/serving/digits", "--version", "1"], "already exists"),
-            (["--detector", "none"], "`detector` must be one of"),
-            (["--detector", ""], "`detector` must be one of"),
-            (["--max-fpr", "0.0001"], "max_fpr"),
+            (["--detector", "none"], "Cannot read the detector file"),
+            (["--detector", "{folder}/k.key"], "is not a honeykeras detector file"),
+            (["--model", "{folder}/trained/baseline.keras"], "with the model that it was fitted for"),
+            (["--model", "{tmp}/none.keras"], "no such file"),
             (["--class-names", "a,b"], "`class_names` must be 10 names"),
             (["--key-path", "/run/*"], "without wildcards"),
-            (["--seed", "1"], "must be judged with the `seed`"),
-            (["--key", "{tmp}/none.key"], "Cannot read"),
             (["--output", "{folder}/k.key"], "k.key"),
+            (["--passphrase-file", "{folder}/model.key"], "has no passphrase, but one was given"),
         ],
     )
     def test_mistakes_are_one_line_and_leave_nothing(self, folder, tmp_path, capsys, change, message):
@@ -107,18 +109,20 @@ class TestExport:
         [
             (["--version", "7"], "7 already exists"),
             (["--sealing-key", "{tmp}/no.key"], "must hold a sealing key"),
+            (["--sealing-key", "{folder}/k.key/model.key"], "is not a folder"),
             (["--sealing-key", "{tmp}/open.key"], "readable by its owner alone"),
+            (["--key-path", "/run/*"], "without wildcards"),
+            (["--class-names", "a,b"], "`class_names` must be 10 names"),
+            (["--output", "{folder}/k.key"], "k.key"),
         ],
     )
-    def test_some_mistakes_are_told_before_the_detector_is_fitted(
-        self, folder, tmp_path, capsys, monkeypatch, change, message
-    ):
-        monkeypatch.setattr("honeykeras.evaluation.fit_detector", lambda *_, **__: pytest.fail("it was fitted"))
+    def test_mistakes_are_told_before_the_model_is_read(self, folder, tmp_path, capsys, monkeypatch, change, message):
+        monkeypatch.setattr("honeykeras.models.load", lambda *_, **__: pytest.fail("it was read"))
         (tmp_path / "m" / "7" / "variables").mkdir(parents=True)
         (tmp_path / "no.key").touch(0o600)
         (tmp_path / "open.key").write_bytes(bytes(32))
         (tmp_path / "open.key").chmod(0o644)
-        change = [word.format(tmp=tmp_path) for word in change]
+        change = [word.format(tmp=tmp_path, folder=folder) for word in change]
         assert message in fails(capsys, guarded(folder, tmp_path / "m", *change))
         assert os.listdir(tmp_path / "m") == ["7"]
 
@@ -141,24 +145,6 @@ class TestExport:
         key = export.SealingKey.load(tmp_path / "new.key")
         assert export.load(tmp_path / "m" / "1", sealing_key=key, unsigned=True).output_shape == (None, 10)
 
-    @pytest.mark.parametrize(
-        "change",
-        [
-            ["--sealing-key", "{folder}/k.key"],
-            ["--sealing-key", "{folder}/k.key/model.key"],
-            ["--key-path", "/run/*"],
-            ["--class-names", "a,b"],
-            ["--output", "{folder}/serving/digits", "--version", "1"],
-            ["--output", "{folder}/k.key"],
-        ],
-    )
-    def test_mistakes_are_told_before_a_detector_is_fitted(self, folder, tmp_path, capsys, monkeypatch, change):
-        import honeykeras.evaluation
-
-        monkeypatch.setattr(honeykeras.evaluation, "fit_detector", lambda *_, **__: pytest.fail("fitted"))
-        change = [word.format(folder=folder) for word in change]
-        fails(capsys, guarded(folder, tmp_path / "m", "--sealing-key", str(tmp_path / "new.key"), *change))
-
     def test_input_range(self, folder, tmp_path, capsys):
         arguments = ["--model", folder / "trained" / "model.keras", "--output", tmp_path / "m", "--input-range"]
         assert run(["export", *map(str, arguments), "0,0.5"]) == 0
@@ -167,14 +153,16 @@ class TestExport:
         assert (said[0] == said[1]).all()
         assert "`input_range` must be two finite numbers" in fails(capsys, ["export", *arguments, "1,0"])
 
-    def test_both_keys_or_none(self, folder, tmp_path, capsys):
+    def test_detector_and_sealing_key_go_together(self, folder, tmp_path, capsys):
         arguments = ["export", "--model", folder / "trained" / "model.keras", "--output", tmp_path / "m"]
-        assert "go together" in fails(capsys, [*arguments, "--key", folder / "k.key"])
+        assert "go together" in fails(capsys, [*arguments, "--detector", folder / "detector.hk"])
         assert "go together" in fails(capsys, [*arguments, "--sealing-key", tmp_path / "new.key"])
         assert os.listdir(tmp_path) == []
 
-    @pytest.mark.parametrize("option", [["--policy", "decoy"], ["--key-path", "/run/secrets/k"], ["--max-fpr", "0.1"]])
-    def test_what_is_for_a_detector_needs_a_key(self, option, folder, tmp_path, capsys):
+    @pytest.mark.parametrize(
+        "option", [["--policy", "decoy"], ["--key-path", "/run/secrets/k"], ["--passphrase-file", "p"]]
+    )
+    def test_what_is_for_a_detector_needs_one(self, option, folder, tmp_path, capsys):
         arguments = ["export", "--model", folder / "trained" / "model.keras", "--output", tmp_path / "m", *option]
         assert f"`{option[0]}` is for a detector" in fails(capsys, arguments)
         assert os.listdir(tmp_path) == []
@@ -215,6 +203,24 @@ class TestVerify:
     def test_unsigned(self, version, capsys):
         assert run(["verify", version, "--unsigned"]) == 0
         assert "answers: right" in capsys.readouterr().out
+
+    def test_detector_is_the_one_that_was_judged(self, folder, version, tmp_path, capsys, evaluation):
+        """The id of the report, of the detector's file and of the manifest are one."""
+        assert run(["detector", "inspect", str(folder / "detector.hk"), "--json"]) == 0
+        detector_id = json.loads(capsys.readouterr().out)["detector_id"]
+        assert export.inspect(version)["build_id"] == detector_id
+
+        def judged(found):
+            path = tmp_path / f"{found}.json"
+            detection = dataclasses.replace(evaluation.detection, detector_id=found)
+            hk.report.write(path, hk.report.make(dataclasses.replace(evaluation, detection=detection), {}))
+            return ["verify", version, "--unsigned", "--report", str(path)]
+
+        assert run(judged(detector_id)) == 0
+        assert f"detector: right, {detector_id} is what was judged" in capsys.readouterr().out
+        run(judged("0" * 16))
+        assert "its detector id must be 0000000000000000" in capsys.readouterr().err
+        assert "must name the detector that it judged" in fails(capsys, judged(None))
 
     @pytest.mark.parametrize("expected", [["--name", "other"], ["--role", "public"]])
     def test_of_another_than_expected(self, version, signing_keys, capsys, expected):
@@ -290,6 +296,48 @@ class TestEvaluate:
         x = np.random.default_rng(0).random((50, 8, 8, 1), np.float32)
         expected = tf.nn.softmax(hk.models.load(trained / "model.keras")(x))
         np.testing.assert_allclose(judged[0](x), expected, atol=1e-5)
+
+
+class TestDetector:
+    def test_fit_says_which(self, folder, capsys, tmp_path):
+        model = ["--model", folder / "trained" / "model.keras", "--key", folder / "k.key", "--kind", "trapdoor"]
+        (tmp_path / "words").write_text("correct horse")
+        (tmp_path / "words").chmod(0o600)
+        output = ["--output", tmp_path / "d", "--detector-passphrase-file", tmp_path / "words", "--max-fpr", "0.05"]
+        assert run(["detector", "fit", *map(str, [*model, *output])]) == 0
+        said = capsys.readouterr().out
+        assert run(["detector", "inspect", str(tmp_path / "d")]) == 0
+        shown = capsys.readouterr().out
+        assert "kind: trapdoor" in shown
+        assert "passphrase: yes" in shown
+        assert shown.splitlines()[0].removeprefix("detector id: ") in said
+        assert "already exists" in fails(capsys, ["detector", "fit", *model, *output])
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (["--kind", ""], "'' is not one of 'key'"),
+            (["--max-fpr", "1"], "1.0 is not in the range 0<x<1"),
+            (["--max-fpr", "nan"], "must be a finite number"),
+            (["--model", "none.keras"], "There must be a .keras file"),
+            (["--key", "none.key"], "Cannot read the key file"),
+            (["--seed", "3"], "`seed` that it was trained with"),
+        ],
+    )
+    def test_mistakes(self, folder, capsys, tmp_path, change, message):
+        model = ["--model", folder / "trained" / "model.keras", "--key", folder / "k.key"]
+        assert message in fails(capsys, ["detector", "fit", *model, "--output", tmp_path / "d", *change])
+        assert os.listdir(tmp_path) == []
+
+    def test_evaluate_wants_the_detector_of_the_key(self, folder, capsys, tmp_path):
+        hk.WatermarkKey.generate((8, 8, 1), 10).save(tmp_path / "other.key")
+        trained = folder / "trained"
+        models = ["--model", trained / "model.keras", "--baseline", trained / "baseline.keras"]
+        arguments = ["evaluate", *models, "--output", tmp_path / "r.json", "--detector", folder / "detector.hk"]
+        assert "must be for the key that is judged" in fails(capsys, [*arguments, "--key", tmp_path / "other.key"])
+        given = [*arguments, "--key", folder / "k.key"]
+        assert "are for a detector that is fitted here" in fails(capsys, [*given, "--kind", "key"])
+        assert os.listdir(tmp_path) == ["other.key"]
 
 
 class TestAfterExport:

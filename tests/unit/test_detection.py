@@ -10,6 +10,7 @@ from honeykeras.detection import (
     FullDetector,
     LogisticDetector,
     PaperDetector,
+    Samples,
     conformal_threshold,
     fit_extractor,
 )
@@ -39,7 +40,7 @@ def detector(key, samples, model):
 
 
 def fit(key, model, clean, marked):
-    return PaperDetector(key).fit(model, negatives=clean, adversarial=marked)
+    return PaperDetector(key).fit(model, Samples(clean, adversarial=marked))
 
 
 class TestThreshold:
@@ -95,7 +96,7 @@ class TestPaperDetector:
         assert np.array_equal(detector.score(elsewhere), detector.score(x))
 
     def test_fitting_again_voids_the_threshold(self, detector, model, samples):
-        detector.fit(model, negatives=samples[0], adversarial=samples[1])
+        detector.fit(model, Samples(samples[0], adversarial=samples[1]))
         with pytest.raises(InvalidArgumentError, match="must be calibrated first"):
             detector.flag(samples[0])
 
@@ -174,7 +175,7 @@ class TestKeyScores:
     @pytest.mark.parametrize("kind", [LogisticDetector, FullDetector])
     def test_learning_kinds(self, kind, blocks, clean, extractor, model, marked):
         half = len(marked) // 2
-        detector = kind(blocks).fit(model, negatives=clean[:1000], adversarial=marked[:half], extractor=extractor)
+        detector = kind(blocks).fit(model, Samples(clean[:1000], adversarial=marked[:half]), extractor=extractor)
         detector.calibrate(clean[1000:2000], 0.05)
         assert detector.flag(marked[half:]).mean() > 0.7
         assert detector.flag(clean[2000:3000]).mean() < 0.09
@@ -242,7 +243,7 @@ class TestKeyScores:
             hk.Detector(key)
         with pytest.raises(InvalidArgumentError, match="needs a key of the family 'blocks'"):
             fit_extractor(clean, key.pattern)
-        with pytest.raises(InvalidArgumentError, match="either `clean` inputs to train an extractor on, or one"):
+        with pytest.raises(InvalidArgumentError, match="either clean inputs to train an extractor on, or one"):
             hk.Detector(blocks).fit(model)
         with pytest.raises(InvalidArgumentError, match="must be fitted first"):
             hk.Detector(blocks).extractor  # noqa: B018 - the property raises

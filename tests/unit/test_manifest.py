@@ -47,7 +47,7 @@ def test_is_a_file_that_shell_scripts_can_read(version):
     assert ' "name": "digits",' in lines
     assert ' "role": "hosted",' in lines
     assert ' "version": 3' in lines
-    assert set(json.loads("\n".join(lines))) == {"files", "format", "key_id", "name", "role", "version"}
+    assert set(json.loads("\n".join(lines))) == {"build_id", "files", "format", "key_id", "name", "role", "version"}
 
 
 class TestFiles:
@@ -199,7 +199,7 @@ class TestMalformed:
 
     def test_one_without_an_identity_is_refused(self, version):
         (version / manifest.FILE).write_text(json.dumps({"format": 2, "files": FILES}))
-        assert_refused(version, "must have the keys files, format, key_id, name, role, version")
+        assert_refused(version, "must have the keys build_id, files, format, key_id, name, role, version")
 
 
 class TestIdentity:

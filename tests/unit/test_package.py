@@ -1,7 +1,6 @@
 """What holds of the package as a whole."""
 
 import ast
-import functools
 import importlib.metadata
 import importlib.resources
 import importlib.util
@@ -94,7 +93,7 @@ def test_missing_command_line_packages_are_named():
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/keys.md", "docs/planting.md", "docs/attacks.md", "docs/serving.md"]
+    "name", ["README.md", "docs/keys.md", "docs/planting.md", "docs/attacks.md", "docs/detection.md", "docs/serving.md"]
 )
 def test_documented_python_runs(name, tmp_path, monkeypatch):
     """Every Python block of a page, in order, in one namespace; training shortened to one epoch, or a few steps."""
@@ -102,7 +101,10 @@ def test_documented_python_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fit = keras.Model.fit
     monkeypatch.setattr(keras.Model, "fit", lambda self, *args, **kwargs: fit(self, *args, **{**kwargs, "epochs": 1}))
-    quick = functools.partial(hk.detection.fit_extractor, steps=20)
+
+    def quick(*args, **kwargs):
+        return hk.detection.fit_extractor(*args, **{**kwargs, "steps": 20})
+
     monkeypatch.setattr("honeykeras.detection.detector.fit_extractor", quick)
     data = hk.data.load("digits")
     model = hk.models.small_cnn(data.input_shape, data.num_classes)

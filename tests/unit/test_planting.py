@@ -14,14 +14,14 @@ def key(digits):
 def found(digits, key):
     """One training with the honeypot, one without, on the digits; PGD on both, the default detector."""
     trained = hk.training.train(digits, hk.Honeypot(key), epochs=60, batch_size=64, seed=0)
-    extractor = hk.detection.fit_extractor(digits.train.x, key.pattern, steps=400)
+    detector = hk.Detector(key).fit(trained.model, digits.train.x, steps=400).calibrate(digits.calibration.x, 0.01)
     return hk.evaluate(
         trained.model,
         key,
         digits,
         baseline=trained.baseline,
         attacks=[hk.attacks.PGD(epsilon=digits.epsilon)],
-        extractor=extractor,
+        detector=detector,
         samples=300,
     )
 

@@ -112,12 +112,17 @@ def test_what_cannot_be_read(tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["evaluate", "--baseline", "b", "--key", "k", "--output", "o"],
-        ["export", "--key", "k", "--sealing-key", "s", "--output", "o"],
+        ["evaluate", "--baseline", "{folder}/baseline", "--output", "o"],
+        ["detector", "fit", "--output", "o"],
     ],
 )
 def test_is_refused_before_tensorflow_is_loaded(model_path, arguments):
-    (model_path.parent / "training.json").write_bytes(b"[" * 100_000)
+    folder = model_path.parent
+    (folder / "training.json").write_bytes(b"[" * 100_000)
+    (folder / "baseline").touch()
+    model_path.touch()
+    hk.WatermarkKey.generate((8, 8, 1), 10).save(folder / "key", overwrite=True)
+    arguments = [*(word.format(folder=folder) for word in arguments), "--key", folder / "key"]
     code = (
         "import sys; from honeykeras.cli.main import run; "
         "assert run(sys.argv[1:]) == 2; sys.exit('tensorflow' in sys.modules)"

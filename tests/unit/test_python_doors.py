@@ -102,7 +102,9 @@ class TestOtherTypes:
 
 def uses_of_inputs(model, digits, x):
     watermark = hk.Watermark(KEY)
-    fitted = detection.PaperDetector(SCATTERED).fit(model, negatives=digits.train.x[:9], adversarial=digits.test.x[:9])
+    fitted = detection.PaperDetector(SCATTERED).fit(
+        model, detection.Samples(digits.train.x[:9], adversarial=digits.test.x[:9])
+    )
     return {
         "generate": lambda: PGD.generate(model, x),
         "quantize": lambda: attacks.quantize(x),
@@ -190,7 +192,6 @@ class TestOtherClasses:
         """Sees to it that no extractor is trained and nothing is attacked."""
         with pytest.MonkeyPatch.context() as patch:
             for place in (
-                "evaluation.pipeline.fit_extractor",
                 "detection.detector.fit_extractor",
                 "attacks.PGD.generate",
             ):
@@ -201,9 +202,8 @@ class TestOtherClasses:
     def test_detectors(self, kind, seven_classes, digits, work):
         detector = detection.KINDS[kind](SCATTERED if kind == "paper" else KEY)
         images = digits.train.x[:20]
-        taught = {"negatives": images, "adversarial": images} if detector.needs_adversarial else {}
-        arguments = taught if kind == "paper" else {"clean": images, **taught}
-        message = refused(lambda: detector.fit(seven_classes, **arguments), ModelError)
+        samples = detection.Samples(images, adversarial=images)
+        message = refused(lambda: detector.fit(seven_classes, samples), ModelError)
         assert "The model must have one output of shape (batch, 10)" in message
         assert "Received: (1, 7), float32." in message
 
@@ -223,11 +223,11 @@ class TestOtherClasses:
     def test_export(self, model, seven_classes, digits, tmp_path):
         """The detector is for another model, that has all classes."""
         detector = detection.PaperDetector(SCATTERED)
-        detector.fit(model, negatives=digits.train.x[:50], adversarial=digits.train.x[50:100])
+        detector.fit(model, detection.Samples(digits.train.x[:50], adversarial=digits.train.x[50:100]))
         detector.calibrate(digits.calibration.x, 0.1)
         sealing_key = export.SealingKey.generate()
-        message = refused(lambda: export.save_guarded(seven_classes, tmp_path / "m", detector, sealing_key), ModelError)
-        assert "The model must have one output of shape (batch, 10)" in message
+        message = refused(lambda: export.save_guarded(seven_classes, tmp_path / "m", detector, sealing_key))
+        assert "The detector must have been fitted for the model that it is used with" in message
         assert not (tmp_path / "m").exists()
 
     def test_training(self, seven_classes):

@@ -166,6 +166,6 @@ def test_exceeding_means_both_controls(rates, wrong_keys, no_honeypot, exceeds):
     """All of 36 of 40 detected: [77 %, 96 %]."""
     arms = tuple(rates(count) for count in wrong_keys)
     detection = Detection(
-        "key", True, 0.05, rates(36), rates(sum(wrong_keys) / 3), arms, rates(no_honeypot), rates(1), {}
+        "key", None, True, 0.05, rates(36), rates(sum(wrong_keys) / 3), arms, rates(no_honeypot), rates(1), {}
     )
     assert detection.exceeds_controls is exceeds

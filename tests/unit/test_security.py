@@ -11,7 +11,7 @@ import honeykeras as hk
 from honeykeras.attacks import JSMA, PGD, CarliniWagner, quantize
 from honeykeras.data import Data, Split
 from honeykeras.errors import InvalidArgumentError, ModelError
-from honeykeras.evaluation.arena import Arena, DetectorMaker
+from honeykeras.evaluation.arena import Arena
 from honeykeras.evaluation.recovery import from_gradients, from_perturbations
 
 SHAPE = (10, 10, 1)
@@ -46,6 +46,11 @@ def extractor():
     return keras.Model(inputs, keras.layers.Concatenate(axis=1)([flat, flat]))
 
 
+def fitted(data):
+    """The default detector for the model with the honeypot."""
+    return hk.Detector(KEY).fit(linear(PATTERNS), extractor=extractor()).calibrate(data.calibration.x, 0.05)
+
+
 ATTACKS = [
     CarliniWagner(confidence=8.0, binary_search_steps=3, max_iterations=60, learning_rate=0.05, initial_const=1.0),
     JSMA(theta=0.5),
@@ -65,8 +70,7 @@ def found(data):
         data,
         baseline=linear(OTHERS),
         attacks=ATTACKS,
-        extractor=extractor(),
-        max_fpr=0.05,
+        detector=fitted(data),
         samples=40,
         security=True,
     )
@@ -171,12 +175,15 @@ class TestAttackers:
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"security": "yes"}, "`security` must be True or False"), ({"detector": "full"}, "detector 'key' only")],
+    [
+        ({"security": "yes"}, "`security` must be True or False"),
+        ({"detector": "full"}, "such as 'key'. Received: 'full'"),
+    ],
 )
 def test_bad_input(data, changes, message):
-    arguments = {"security": True, "baseline": linear(OTHERS), "attacks": ATTACKS[:1], "extractor": extractor()}
+    arguments = {"security": True, "baseline": linear(OTHERS), "attacks": ATTACKS[:1], "max_fpr": 0.05}
     with pytest.raises(InvalidArgumentError, match=message):
-        hk.evaluate(linear(PATTERNS), KEY, data, max_fpr=0.05, **{**arguments, **changes})
+        hk.evaluate(linear(PATTERNS), KEY, data, **{**arguments, **changes})
 
 
 def many():
@@ -193,8 +200,7 @@ def noticed():
         baseline=linear(OTHERS),
         # The second changes too little to ever succeed.
         attacks=[PGD(0.2, steps=5), JSMA(theta=0.001, gamma=0.02)],
-        extractor=extractor(),
-        max_fpr=0.05,
+        detector=fitted(many()),
         samples=200,
         yardstick=linear(OTHERS),
     )
@@ -234,7 +240,7 @@ class TestPresence:
         compared = []
         monkeypatch.setattr(presence, "_compare", lambda first, second, *_: compared.append((first, second)))
         nothing = PGD(0.2, steps=1, step_size=1e-9, random_start=False)
-        arena = Arena(linear(PATTERNS), many(), {}, 500, DetectorMaker(hk.Detector, extractor(), 0.05), 0)
+        arena = Arena(linear(PATTERNS), many(), {}, 500, 0.05)
         monkeypatch.setattr(presence, "_samples", lambda examples: {"images": examples.x})
         presence.judge_presence(arena, arena, linear(OTHERS), [nothing], seed=0)
         assert len(compared) == 2
@@ -246,6 +252,6 @@ class TestPresence:
         other = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
         with pytest.raises(ModelError):
             hk.evaluate(
-                linear(PATTERNS), KEY, data, baseline=linear(OTHERS), attacks=ATTACKS, extractor=extractor(),
-                max_fpr=0.05, yardstick=other,
+                linear(PATTERNS), KEY, data, baseline=linear(OTHERS), attacks=ATTACKS, detector=fitted(data),
+                yardstick=other,
             )  # fmt: skip

@@ -75,7 +75,7 @@ def test_model_without_dense_layers():
 
 
 def test_wrong_inputs():
-    with pytest.raises(InvalidArgumentError, match="`clean`"):
+    with pytest.raises(InvalidArgumentError, match="`samples`"):
         TrapdoorDetector(KEY).fit(follows(PATTERNS), np.zeros((3, 5), np.float32))
 
 

@@ -1,4 +1,4 @@
-"""Packages that only pages, plots and other documents need."""
+"""Packages that not everybody needs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from typing import Any
 from honeykeras.errors import MissingDependencyError
 
 
-def load_optional(name: str) -> ModuleType:
-    """Imports a module of the extra `report`.
+def load_optional(name: str, extra: str = "report", what: str = "Reports, cards and deploy kits") -> ModuleType:
+    """Imports a module of an optional package.
+
+    Args:
+        name: The module.
+        extra: The extra of honeykeras that installs it.
+        what: What needs it, for the message.
 
     Raises:
-        MissingDependencyError: If it is not installed.
+        MissingDependencyError: If it, or a package that it needs, is not installed.
     """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        package = (error.name or name).partition(".")[0]
         raise MissingDependencyError(
-            f"Reports, cards and deploy kits need {name.partition('.')[0]}, which is not installed. "
-            "Install it with: pip install 'honeykeras[report]'"
+            f"{what} need {package}, which is not installed. Install it with: pip install 'honeykeras[{extra}]'"
         ) from error
 
 

@@ -1,0 +1,122 @@
+"""`honeykeras detector`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from honeykeras import detectorfile, provenance
+from honeykeras._files import check_absent
+from honeykeras.cli import attacks, options
+from honeykeras.cli.startup import load_tensorflow
+
+_FILE = click.argument("path", metavar="DETECTOR", type=options.PATH)
+
+
+@click.group("detector", **options.described("honeykeras detector inspect detector.hk"))
+def detector() -> None:
+    """Fit detectors, and look at them.
+
+    A detector is fitted once: the file is what `evaluate` judges and `export` seals.
+    """
+
+
+@detector.command(
+    "fit",
+    **options.described(
+        "honeykeras detector fit --model trained/model.keras --key watermark.key --dataset mnist \\\n"
+        "    --output detector.hk"
+    ),
+)
+@options.model
+@options.key
+@options.passphrase
+@options.dataset
+@options.kind
+@attacks.chosen
+@attacks.settings
+@options.max_fpr
+@options.samples
+@click.option("--output", type=options.PATH, required=True, help="The file to write, readable by its owner alone.")
+@click.option(
+    "--detector-passphrase-file",
+    type=options.PATH,
+    help="File whose first line is the passphrase to protect the detector file with.",
+)
+@options.seed
+@options.overwrite
+@options.verbose
+def fit(
+    model_path: Path,
+    key_path: Path,
+    passphrase_file: Path | None,
+    dataset: str,
+    kind: str | None,
+    attack_names: tuple[str, ...],
+    max_fpr: float | None,
+    samples: int,
+    output: Path,
+    detector_passphrase_file: Path | None,
+    seed: int,
+    overwrite: bool,
+    verbose: int,
+    **settings: Any,
+) -> None:
+    """Fit and calibrate a detector for a model.
+
+    On images that neither the model was trained on nor `evaluate` tests on, if the seed is that of the training.
+    Attacks are for the kinds that learn from them.
+    """
+    attacks.check(attack_names, settings)
+    check_absent(output, overwrite)
+    options.check_exists(model_path, "a .keras file or the folder of a SavedModel")
+    key = options.read_key(key_path, passphrase_file)
+    passphrase = options.read_passphrase(detector_passphrase_file)
+    provenance.check(provenance.read(model_path), dataset=dataset, key_id=key.key_id, seed=seed)
+    load_tensorflow()
+    import honeykeras as hk
+    from honeykeras.evaluation import MAX_FPR, fit_detector
+
+    model, data = hk.models.load(model_path), hk.data.load(dataset, seed=seed).for_key(key)
+    fitted = fit_detector(
+        model,
+        key,
+        data,
+        attacks=attacks.make(attack_names, settings, data, seed),
+        kind=kind,
+        max_fpr=MAX_FPR if max_fpr is None else max_fpr,
+        samples=samples,
+        seed=seed,
+        verbose=verbose,
+    )
+    fitted.save(output, passphrase, overwrite=overwrite)
+    click.echo(f"Wrote detector {fitted.detector_id} to {output}. Keep it as secret as the key.")
+
+
+@detector.command("inspect", **options.described("honeykeras detector inspect detector.hk"))
+@_FILE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def inspect(path: Path, as_json: bool) -> None:
+    """Describe a detector file.
+
+    What is public of it: its id, its kind, and which key and model it is for. It needs no passphrase.
+    """
+    header, encrypted = detectorfile.read_header(path)
+    described = {
+        "detector_id": header["detector_id"],
+        "kind": header["kind"],
+        "key_id": header["key_id"],
+        "model": header["model"],
+        "max_fpr": header["max_fpr"],
+        "calibrated_on": header["samples"],
+        "passphrase": encrypted,
+    }
+    if as_json:
+        click.echo(json.dumps(described, indent=1))
+        return
+    for name, value in described.items():
+        shown = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+        click.echo(f"{name.replace('_', ' ')}: {shown}")

@@ -1,0 +1,181 @@
+"""`honeykeras evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from honeykeras import detectorfile, names, provenance
+from honeykeras._files import check_absent
+from honeykeras.cli import attacks, options
+from honeykeras.cli.startup import load_tensorflow
+from honeykeras.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from honeykeras.attacks import Attack
+
+
+@click.command(
+    "evaluate",
+    **options.described(
+        "honeykeras evaluate --model trained/model.keras --baseline trained/baseline.keras \\\n"
+        "    --key watermark.key --detector detector.hk --dataset mnist --output report.json"
+    ),
+)
+@options.model
+@options.artifact
+@click.option(
+    "--baseline", "baseline_path", type=options.PATH, required=True, help="The control: trained without a honeypot."
+)
+@options.key
+@options.passphrase
+@options.dataset
+@attacks.chosen
+@attacks.settings
+@options.detector_file
+@click.option(
+    "--detector-passphrase-file", type=options.PATH, help="File whose first line is the detector file's passphrase."
+)
+@options.kind
+@click.option(
+    "--baseline-detector",
+    "baseline_detectors",
+    type=click.Choice(names.DETECTORS),
+    multiple=True,
+    help="A further kind of detector to judge on the same images, such as trapdoor or full; repeatable.",
+)
+@options.max_fpr
+@options.samples
+@click.option(
+    "--security",
+    is_flag=True,
+    help="Also let attackers who know of the honeypot recover its key and evade its detector. Takes several times as "
+    "long.",
+)
+@click.option(
+    "--yardstick",
+    "yardstick_path",
+    type=options.PATH,
+    help="A further model without a honeypot, as `train --yardstick` makes it: also judge whether an attacker notices "
+    "the honeypot.",
+)
+@click.option(
+    "--output",
+    type=options.PATH,
+    required=True,
+    help="The report to write, JSON; beside it, the same as a page, .html.",
+)
+@options.seed
+@options.overwrite
+@options.verbose
+def evaluate(
+    model_path: Path,
+    sealing_key_path: Path | None,
+    public_key: Path | None,
+    unsigned: bool,
+    baseline_path: Path,
+    key_path: Path,
+    passphrase_file: Path | None,
+    dataset: str,
+    attack_names: tuple[str, ...],
+    detector_path: Path | None,
+    detector_passphrase_file: Path | None,
+    kind: str | None,
+    baseline_detectors: tuple[str, ...],
+    max_fpr: float | None,
+    samples: int,
+    security: bool,
+    yardstick_path: Path | None,
+    output: Path,
+    seed: int,
+    overwrite: bool,
+    verbose: int,
+    **settings: Any,
+) -> None:
+    """Judge a honeypot beside its controls.
+
+    The detector is the one of `--detector`, or one of a `--kind` that is fitted here and thrown away. The controls are
+    detectors for wrong keys, and a model trained without a honeypot. Use the seed that the models were trained with:
+    it decides which images they have not seen.
+    """
+    attacks.check(attack_names, settings)
+    page = output.with_suffix(".html")
+    if page == output:
+        raise InvalidArgumentError(f"`--output` must not end in .html: the page goes beside it. Received: {output}.")
+    for path in (output, page):
+        check_absent(path, overwrite)
+    options.check_model(model_path, sealing_key_path, public_key, unsigned)
+    _check_models(model_path, baseline_path, yardstick_path)
+    key = options.read_key(key_path, passphrase_file)
+    if detector_path is not None:
+        _check_detector(detector_path, key.key_id, kind, max_fpr)
+    trained = provenance.read(model_path)
+    provenance.check(trained, dataset=dataset, key_id=key.key_id, seed=seed)
+    passphrase = options.read_passphrase(detector_passphrase_file)
+    load_tensorflow()
+    import honeykeras as hk
+    from honeykeras import detection
+    from honeykeras.cli import table
+    from honeykeras.evaluation import evaluate as judge
+
+    model = options.load_model(model_path, sealing_key_path, public_key, unsigned)
+    baseline = hk.models.load(baseline_path)
+    yardstick = hk.models.load(yardstick_path) if yardstick_path else None
+    data = hk.data.load(dataset, seed=seed).for_key(key)
+    used = attacks.make(attack_names, settings, data, seed)
+    evaluation = judge(
+        model,
+        key,
+        data,
+        baseline=baseline,
+        attacks=used,
+        detector=detection.load(detector_path, model, passphrase) if detector_path else kind,
+        baseline_detectors=baseline_detectors,
+        max_fpr=max_fpr,
+        samples=samples,
+        security=security,
+        yardstick=yardstick,
+        seed=seed,
+        verbose=verbose,
+    )
+    document = hk.report.make(evaluation, {**trained, **settings_of(dataset, used, samples, seed)})
+    hk.report.write(output, document, overwrite=overwrite)
+    hk.report.write_page(page, document, overwrite=overwrite)
+    table.show(evaluation)
+    click.echo(f"Wrote {output} and {page}.")
+
+
+def settings_of(dataset: str, used: Sequence[Attack], samples: int, seed: int) -> Mapping[str, Any]:
+    """How models were judged, for a report."""
+    return {
+        "dataset": dataset,
+        "seed": seed,
+        "attacks": {attack.name: attack.get_config() for attack in used},
+        "samples": samples,
+    }
+
+
+def _check_models(model_path: Path, baseline_path: Path, yardstick_path: Path | None) -> None:
+    for path in filter(None, (baseline_path, yardstick_path)):
+        options.check_exists(path, "a .keras file or the folder of a SavedModel")
+    if model_path.resolve() == baseline_path.resolve():
+        raise InvalidArgumentError(f"The baseline must be another model. Received: {model_path} for both.")
+    if yardstick_path and yardstick_path.resolve() in (model_path.resolve(), baseline_path.resolve()):
+        raise InvalidArgumentError(f"The yardstick must be a third model. Received: {yardstick_path} for two.")
+
+
+def _check_detector(path: Path, key_id: str, kind: str | None, max_fpr: float | None) -> None:
+    """What of a detector's file can be told without opening it."""
+    if kind is not None or max_fpr is not None:
+        raise InvalidArgumentError(
+            "`--kind` and `--max-fpr` are for a detector that is fitted here. Received: `--detector` as well."
+        )
+    header, _ = detectorfile.read_header(path)
+    if header["key_id"] != key_id:
+        raise InvalidArgumentError(
+            f"The detector in {path} must be for the key that is judged, {key_id}. Received: one for "
+            f"{header['key_id']}."
+        )

@@ -1,0 +1,33 @@
+"""The names that options take, and that files and reports write.
+
+Nothing here needs TensorFlow, so that the command line can check them at once.
+"""
+
+from __future__ import annotations
+
+DATASETS = {"digits": 10, "mnist": 10, "cifar10": 10}
+"""Data sets, and how many classes each has."""
+
+FAMILIES = ("blocks", "scattered")
+"""Families of patterns."""
+
+RECIPES = ("secret", "balanced", "strong", "paper")
+"""How to plant."""
+
+ATTACKS = ("pgd", "cw", "jsma")
+"""Attacks."""
+
+NORMS = ("inf", "2")
+"""What the ball of projected gradient descent is measured in."""
+
+SEARCHES = ("pairs", "top2")
+"""How the saliency map attack chooses features."""
+
+SHARD_FORMATS = ("npz", "tfrecord")
+"""What files of adversarial images are."""
+
+DETECTORS = ("key", "logistic", "full", "paper", "trapdoor")
+"""Kinds of detectors."""
+
+POLICIES = ("uniform", "reject", "decoy", "observe")
+"""What clients are told of an input that is flagged."""

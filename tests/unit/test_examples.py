@@ -1,0 +1,51 @@
+"""Examples and benchmarks, run as one would, at their smallest size."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words, folder):
+    """Runs a program of the repository in a folder of its own; returns what it prints."""
+    command = [sys.executable, ROOT / words[0], *map(str, words[1:])]
+    result = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def test_ten_lines(tmp_path):
+    said = run("examples/ten_lines.py", "out", 1, folder=tmp_path)
+    assert "of the attacks flagged" in said
+    assert "control, no honeypot" in said
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"watermark.key", "detector.hk", "serving"}
+
+
+def test_paper(tmp_path):
+    sweep = ["--sweep-vary", "amplitude", "--sweep-train-samples", 200, "--sweep-samples", 10]
+    options = ["--epochs", 1, "--samples", 10, "--attacks", "pgd", *sweep, "--output", "paper"]
+    run("examples/paper/run.py", "digits", *options, folder=tmp_path)
+    assert list((tmp_path / "paper").rglob("*.html"))
+
+
+def test_poisoning_cost(tmp_path):
+    options = ["--dataset", "digits", "--rounds", 1, "--batches", 2]
+    said = run("tests/bench/poisoning_cost.py", *options, folder=tmp_path)
+    assert "batched, then poisoned" in said
+
+
+def test_indistinguishability(tmp_path):
+    options = ["--rounds", 1, "--images", 120, "--subsamples", 10]
+    said = run("tests/bench/indistinguishability.py", *options, folder=tmp_path)
+    assert "greatest difference" in said
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
+def test_serving(tmp_path):
+    options = ["--rounds", 10, "--only", "small CNN, 28 x 28 x 1, detector paper"]
+    said = run("tests/bench/serving.py", *options, folder=tmp_path)
+    assert "batch 64: plain" in said
