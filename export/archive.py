@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from honeykeras import _checks, manifest
-from honeykeras._files import PathLike
+from honeykeras._files import PathLike, as_path
 from honeykeras._messages import file_reason
 from honeykeras.detection import CalibratedDetector
 from honeykeras.errors import InvalidArgumentError, ModelError, StorageError
@@ -164,7 +164,7 @@ def check_arguments(
     sealed_vector.check_key_paths(key_paths)
     if num_classes is not None:
         signatures.check_class_names(class_names, num_classes)
-    folder = Path(os.path.abspath(path))
+    folder = Path(os.path.abspath(as_path(path)))
     leaks.check_name(folder.name)
     if folder.exists() and not folder.is_dir():
         raise StorageError(f"Cannot write {path}: it is not a folder. Choose another place.")

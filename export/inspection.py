@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from honeykeras import manifest
-from honeykeras._files import PathLike
+from honeykeras._files import PathLike, as_path
 from honeykeras.export import graph, sealing, signing, warmup
 from honeykeras.export.sealed_detector import SEALED_PATH
 
@@ -34,7 +33,7 @@ def inspect(version: PathLike) -> dict[str, Any]:
         ModelError: If it is no SavedModel, or has warmup requests that it does not take.
         StorageError: If it cannot be read, or its manifest is none.
     """
-    version = Path(version)
+    version = as_path(version)
     described = graph.read(version)
     identity = manifest.read(version).identity if (version / manifest.FILE).is_file() else None
     files = [path for path in version.rglob("*") if path.is_file()]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import keras
 
 from honeykeras import saved_model
-from honeykeras._files import PathLike
+from honeykeras._files import PathLike, as_path
 from honeykeras.export import graph, signatures
 from honeykeras.export.sealing import SealingKey
 from honeykeras.export.verification import check
@@ -38,7 +36,7 @@ def load(
             its place and key say.
         StorageError: If its files are not those of its manifest.
     """
-    version = Path(version)
+    version = as_path(version)
     identity = check(version, public_key=public_key, sealing_key=sealing_key, unsigned=unsigned)
     name = signatures.DEFAULT if identity.key_id is None else signatures.EXTENDED
     with graph.opened(version, sealing_key) as folder:

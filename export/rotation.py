@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from honeykeras import manifest
-from honeykeras._files import PathLike, describe
+from honeykeras._files import PathLike, as_path, describe
 from honeykeras.errors import InvalidArgumentError, StorageError
 from honeykeras.export import graph, sealing, warmup
 from honeykeras.export.publish import new_version
@@ -47,7 +47,7 @@ def reseal(
             say.
         StorageError: If it is damaged, or the disk refuses. The version that was there stays intact.
     """
-    version = Path(version)
+    version = as_path(version)
     identity = check(version, public_key=public_key, unsigned=unsigned)
     check_opens(version, identity, old)
     try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
+from honeykeras import _checks
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.export import policies, requests
 from honeykeras.export.sealed_detector import SealedDetector
@@ -98,6 +99,8 @@ def check_class_names(names: Sequence[str] | None, num_classes: int) -> list[str
     Raises:
         InvalidArgumentError: If there are more or fewer, or one is none.
     """
+    if names is not None:
+        _checks.instance("class_names", names, Iterable, f"{num_classes} names, one for each class")
     names = [str(number) for number in range(num_classes)] if names is None else list(names)
     if len(names) != num_classes or not all(isinstance(name, str) and name for name in names):
         raise InvalidArgumentError(f"`class_names` must be {num_classes} names, one for each class. Received: {names}.")

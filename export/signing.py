@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from honeykeras import manifest
-from honeykeras._files import PathLike, check_absent, read_file, staged, write_atomic
+from honeykeras._files import PathLike, as_path, check_absent, read_file, staged, write_atomic
 from honeykeras._optional import load_optional
 from honeykeras.errors import KeyFileError, SignatureError, StorageError
 
@@ -46,7 +46,7 @@ def write_key_pair(private_path: PathLike, public_path: PathLike) -> None:
 
 def signature_path(version: PathLike) -> Path:
     """Where the signature of a version folder is: beside it, `serving/mnist/1.sig` for `serving/mnist/1`."""
-    version = Path(version).absolute()
+    version = as_path(version).absolute()
     return version.with_name(f"{version.name}.sig")
 
 
@@ -72,7 +72,7 @@ def sign(version: PathLike, private_key: PathLike, *, overwrite: bool = False) -
     """
     signing, _, hashing = _library()
     _check_folder(version)
-    manifest.check(Path(version)).identity.check(version)
+    manifest.check(as_path(version)).identity.check(version)
     path = signature_path(version)
     _check_key(private_key, private=True)
     with staged(path, overwrite=overwrite) as scratch:
@@ -119,7 +119,7 @@ def _hashing(hashing: Any) -> Any:
 
 
 def _check_folder(version: PathLike) -> None:
-    if not Path(version).is_dir():
+    if not as_path(version).is_dir():
         raise StorageError(f"{version} must be a version folder. Received: no such folder.")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from honeykeras import manifest
-from honeykeras._files import PathLike
+from honeykeras._files import PathLike, as_path
 from honeykeras.errors import InvalidArgumentError, SignatureError
 from honeykeras.export import graph, key_reads, leaks, sealing, signing, warmup
 from honeykeras.export.sealed_detector import SEALED_PATH
@@ -68,7 +68,7 @@ def verify(
             than expected.
         StorageError: If a file is missing, was added or altered.
     """
-    version = Path(version)
+    version = as_path(version)
     _check_trust(public_key, unsigned)
     if role not in (None, *manifest.ROLES):
         raise InvalidArgumentError(f"`role` must be one of {list(manifest.ROLES)}. Received: role={role!r}.")
@@ -117,7 +117,7 @@ def check(
     Raises:
         InvalidArgumentError, ModelError, SignatureError, StorageError: As `verify`.
     """
-    version = Path(version)
+    version = as_path(version)
     _check_trust(public_key, unsigned)
     identity = manifest.check(version).identity
     _check_runnable(version, identity, public_key, unsigned)

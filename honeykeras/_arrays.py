@@ -14,7 +14,7 @@ import numpy as np
 
 from honeykeras import _archives
 from honeykeras._documents import read_regular
-from honeykeras._files import PathLike, describe
+from honeykeras._files import PathLike, as_path, describe
 from honeykeras._messages import first_line, shortened
 from honeykeras.errors import InvalidArgumentError, StorageError
 
@@ -64,6 +64,7 @@ def read_mask(path: PathLike) -> np.ndarray:
         StorageError: If there is no such file, or it cannot be read.
         InvalidArgumentError: If it holds anything else.
     """
+    path = as_path(path)
     try:
         content = read_regular(path, _MAX_MASK_BYTES)
         mask = read_npy(io.BytesIO(content), len(content))

@@ -76,7 +76,7 @@ def flag(name: str, value: Any) -> bool:
 def one_of(name: str, value: Any, choices: Collection[str]) -> str:
     """Returns `value` if it is one of the names in `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise InvalidArgumentError(f"`{name}` must be one of {list(choices)}. Received: {name}={value!r}.")
+        raise InvalidArgumentError(f"`{name}` must be one of {list(choices)}. Received: {name}={shown(value)}.")
     return value
 
 

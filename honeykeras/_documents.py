@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema
 
-from honeykeras._files import PathLike, describe, write_atomic
+from honeykeras._files import PathLike, as_path, describe, write_atomic
 from honeykeras._messages import first_line, json_path, shortened
 from honeykeras.errors import HoneyKerasError, InvalidArgumentError, StorageError
 
@@ -61,9 +61,11 @@ def read_json(
         The document.
 
     Raises:
+        InvalidArgumentError: If `path` can be no path.
         StorageError: If there is no such file, or it cannot be read.
         HoneyKerasError: `error`, if it is not such a document.
     """
+    path = as_path(path)
     try:
         document = parse_json(read_regular(path, max_bytes), schema)
     except OSError as failure:

@@ -98,6 +98,7 @@ def corrupt(x: np.ndarray, name: str, *, input_range: RangeLike = (0.0, 1.0), se
     x = _checks.array("x", x)
     name = _checks.one_of("name", name, names(x.shape[1:]))
     bounds = InputRange.of(input_range, x.shape[1:])
+    seed = _checks.seed(seed)
     apply = tf.function({**_FOR_ALL, **_FOR_IMAGES}[name], autograph=False)
     unit = bounds.to_unit(np.asarray(x, np.float32))
     parts = [

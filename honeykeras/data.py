@@ -149,9 +149,7 @@ def load(name: str, *, seed: int = 0) -> Data:
         InvalidArgumentError: If there is no such data set.
         DatasetError: If it cannot be loaded.
     """
-    if name not in _LOADERS:
-        raise InvalidArgumentError(f"`dataset` must be one of {names()}. Received: dataset={name!r}.")
-    return _LOADERS[name](_checks.seed(seed))
+    return _LOADERS[_checks.one_of("dataset", name, names())](_checks.seed(seed))
 
 
 def names() -> list[str]:

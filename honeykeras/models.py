@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import keras
 import numpy as np
 
 from honeykeras import _checks, _keras_file, saved_model
-from honeykeras._files import PathLike, staged
+from honeykeras._files import PathLike, as_path, staged
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.outputs import Logits
 from honeykeras.ranges import UNIT, InputRange, RangeLike
@@ -33,25 +32,33 @@ def small_cnn(
 
     Args:
         input_shape: Shape of one image, `(height, width, channels)`, at least 4 by 4.
-        num_classes: Number of classes.
+        num_classes: Number of classes, at least 2.
         input_range: Least and greatest value of an input. Another than [0, 1] is scaled to that by a first layer.
         seed: Seed of the weights, which leaves all other random state alone. None draws them as Keras does.
 
     Returns:
         The model, compiled with Adam for integer labels.
+
+    Raises:
+        InvalidArgumentError: If an argument breaks a rule.
     """
+    shape, classes = _checks.shape("input_shape", input_shape), _checks.whole_number("num_classes", num_classes, 2)
+    if len(shape) != 3 or min(shape[:2]) < 4:
+        raise InvalidArgumentError(
+            f"`input_shape` must be (height, width, channels), at least 4 by 4. Received: input_shape={shape}."
+        )
     layers, draw = keras.layers, _initializers(seed)
     model = keras.Sequential(
         [
-            keras.Input(input_shape),
-            *_to_unit(InputRange.of(input_range, tuple(input_shape))),
+            keras.Input(shape),
+            *_to_unit(InputRange.of(input_range, shape)),
             layers.Conv2D(32, 3, padding="same", activation="relu", kernel_initializer=next(draw)),
             layers.MaxPooling2D(),
             layers.Conv2D(64, 3, padding="same", activation="relu", kernel_initializer=next(draw)),
             layers.MaxPooling2D(),
             layers.Flatten(),
             layers.Dense(128, activation="relu", kernel_initializer=next(draw)),
-            layers.Dense(num_classes, kernel_initializer=next(draw)),
+            layers.Dense(classes, kernel_initializer=next(draw)),
         ],
         name="small_cnn",
     )
@@ -149,13 +156,14 @@ def load(path: PathLike) -> keras.Model:
     Raises:
         ModelError: If there is no such file or folder, or it does not hold such a model.
     """
-    if Path(path).is_dir():
-        return saved_model.load(Path(path))
-    if not Path(path).is_file():
+    path = as_path(path)
+    if path.is_dir():
+        return saved_model.load(path)
+    if not path.is_file():
         raise ModelError(
             f"There must be a .keras file or the folder of a SavedModel at {path}. Received: no such file."
         )
-    return _keras_file.load(Path(path))
+    return _keras_file.load(path)
 
 
 def save(model: keras.Model, path: PathLike, *, overwrite: bool = False) -> None:
@@ -165,7 +173,8 @@ def save(model: keras.Model, path: PathLike, *, overwrite: bool = False) -> None
         InvalidArgumentError: If `path` does not end in `.keras`.
         StorageError: If there is a file at `path` already, or the disk refuses.
     """
-    if Path(path).suffix != ".keras":
+    _checks.instance("model", model, keras.Model, "a Keras model")
+    if as_path(path).suffix != ".keras":
         raise InvalidArgumentError(f"`path` must end in .keras. Received: path={str(path)!r}.")
     with staged(path, overwrite=overwrite) as scratch:
         model.save(scratch)

@@ -81,7 +81,7 @@ class Watermark:
 
     def codes(self, target: tf.Tensor) -> tf.Tensor:
         """The codes of those patterns in the space of the key's family, shape `(batch, *code_shape)`."""
-        target = tf.convert_to_tensor(target)
+        target = self._check_target(target)
         return tf.gather(self._codes, target if self.num_patterns > 1 else tf.zeros_like(target))
 
     @property
@@ -113,6 +113,14 @@ class Watermark:
             The watermarked inputs, of the shape and dtype of `x`.
         """
         x = self._check("x", x)
+        amplitude = tf.convert_to_tensor(
+            amplitude if tf.is_tensor(amplitude) else _checks.array("amplitude", amplitude)
+        )
+        if not (amplitude.dtype.is_floating or amplitude.dtype.is_integer) or (amplitude.shape.rank or 0) > 1:
+            raise InvalidArgumentError(
+                "`amplitude` must be a number, or one for each input. "
+                f"Received: {amplitude.dtype.name} of shape {amplitude.shape}."
+            )
         amplitude = tf.cast(amplitude, x.dtype)
         if amplitude.shape.rank:
             amplitude = tf.reshape(amplitude, [-1] + [1] * len(self.input_shape))
@@ -180,6 +188,15 @@ class Watermark:
                 "for each class. Received: None."
             )
         return tf.zeros([1], tf.int64)
+
+    def _check_target(self, target: Any) -> tf.Tensor:
+        target = tf.convert_to_tensor(target if tf.is_tensor(target) else _checks.array("target", target))
+        if target.shape.rank not in (None, 1) or not target.dtype.is_integer:
+            raise InvalidArgumentError(
+                "`target` must hold class indices, of shape (batch,). "
+                f"Received: {target.dtype.name} of shape {target.shape}."
+            )
+        return target
 
     def _check(self, name: str, x: tf.Tensor) -> tf.Tensor:
         x = tf.convert_to_tensor(x if tf.is_tensor(x) else _checks.array(name, x))

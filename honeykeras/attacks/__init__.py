@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from honeykeras import _checks
 from honeykeras.attacks import adaptive
 from honeykeras.attacks.base import Attack
 from honeykeras.attacks.carlini_wagner import CarliniWagner
@@ -19,7 +20,6 @@ from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.attacks.jsma import JSMA
 from honeykeras.attacks.pgd import PGD
 from honeykeras.attacks.shards import Shards, feature_description
-from honeykeras.errors import InvalidArgumentError
 from honeykeras.ranges import quantize
 
 __all__ = [
@@ -55,6 +55,4 @@ def get(name: str, **settings: Any) -> Attack:
     Raises:
         InvalidArgumentError: If there is no such attack, or a setting breaks one of its rules.
     """
-    if name not in _BY_NAME:
-        raise InvalidArgumentError(f"`attack` must be one of {names()}. Received: attack={name!r}.")
-    return _BY_NAME[name](**settings)
+    return _BY_NAME[_checks.one_of("attack", name, names())](**settings)

@@ -84,6 +84,7 @@ def craft(
         StorageError: If the folder holds something else, a shard is damaged, or the disk refuses. Shards that were
             there before are there still.
     """
+    folder = _files.as_path(folder)
     _checks.instance("attack", attack, Attack, "an Attack, such as PGD()")
     _checks.one_of("file_format", file_format, FORMATS)
     shard_size = _checks.whole_number("shard_size", shard_size)
@@ -112,7 +113,7 @@ def craft(
         "input_shape": input_shape,
         "model": fingerprints.of_model(model),
     }
-    store = Store(Path(folder), _plain(settings))
+    store = Store(folder, _plain(settings))
     hashes = store.begin()
     finished = store.finished()
     if finished and total in (len(finished), tf.data.UNKNOWN_CARDINALITY):

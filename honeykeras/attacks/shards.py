@@ -121,7 +121,7 @@ class Shards:
         Raises:
             StorageError: If it is no such folder, not all of it is there, or a file is not what `craft` wrote.
         """
-        folder = Path(folder)
+        folder = _files.as_path(folder)
         document = _read_document(folder)
         if document is None:
             raise StorageError(f"{folder} must be a folder that `craft` has filled. Received: one without {_SETTINGS}.")

@@ -28,6 +28,11 @@ def conformal_threshold(scores: np.ndarray, max_fpr: float) -> float:
     Raises:
         InvalidArgumentError: If there are too few scores for such a rate.
     """
+    scores = _checks.array("scores", scores)
+    if scores.ndim != 1 or scores.dtype.kind not in "biuf":
+        raise InvalidArgumentError(
+            f"`scores` must be numbers of shape (n,). Received: {scores.dtype} of shape {scores.shape}."
+        )
     check_sample_size(len(scores), max_fpr)
     # Rounding first keeps (n + 1) (1 - max_fpr) from ending a hair above a whole number.
     rank = math.ceil(round((len(scores) + 1) * (1 - max_fpr), 9))

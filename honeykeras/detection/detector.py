@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from honeykeras import _checks
 from honeykeras.detection.base import CalibratedDetector
 from honeykeras.detection.extractor import EXTRACTOR, STEPS, build_extractor, check_family, fit_extractor
 from honeykeras.detection.samples import Samples
@@ -90,6 +91,8 @@ class KeyScoreDetector(CalibratedDetector):
         self, samples: Samples, extractor: keras.Model | None, steps: int, seed: int, verbose: int
     ) -> np.ndarray:
         """Trains an extractor unless there is one; returns the patterns' codes as one vector."""
+        if extractor is not None:
+            _checks.instance("extractor", extractor, keras.Model, "a model, as fit_extractor gives it")
         if extractor is not None and not self._fits(extractor):
             raise InvalidArgumentError(
                 f"`extractor` must be one for inputs of shape {self.watermark.input_shape} and the key's family. "

@@ -56,6 +56,7 @@ def correctly_classified(
     Raises:
         ModelError: If the model gets none right, cannot take them, or has other classes.
     """
+    _checks.instance("split", split, Split, "a Split, such as Data.test")
     samples = _checks.whole_number("samples", samples)
     x = quantize(_checks.inputs("x", split.x, None, input_range), input_range)
     y = _checks.labels("y", split.y, len(x))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from honeykeras._files import PathLike, write_atomic
+from honeykeras._files import PathLike, as_path, write_atomic
 from honeykeras._optional import templates
 from honeykeras.report import narrative
 from honeykeras.report.files import write
@@ -111,7 +110,7 @@ def write_model_card(path: PathLike, document: Mapping[str, Any], *, overwrite: 
         MissingDependencyError: If Jinja2 is needed, and not installed.
         StorageError: If there is a file already, or the disk refuses.
     """
-    if Path(path).suffix == ".json":
+    if as_path(path).suffix == ".json":
         write(path, model_card_json(document), overwrite=overwrite)
     else:
         write_atomic(path, model_card(document).encode(), overwrite=overwrite)

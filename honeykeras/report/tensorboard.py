@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from honeykeras._files import PathLike, describe
+from honeykeras._files import PathLike, as_path, describe
 from honeykeras._messages import file_reason
 from honeykeras.errors import StorageError
 from honeykeras.report.figures import figures, png
@@ -28,7 +27,7 @@ def write_summaries(document: Mapping[str, Any], folder: PathLike, *, step: int 
 
     plots = {name: tf.io.decode_png(png(figure), channels=3)[None] for name, figure in figures(document).items()}
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        as_path(folder).mkdir(parents=True, exist_ok=True)
         with tf.summary.create_file_writer(str(folder)).as_default(step=step):
             for name, value in _scalars(document):
                 if value is not None:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import honeykeras as hk
-from honeykeras import _checks, attacks, corruptions, detection, evaluation, export
+from honeykeras import _arrays, _checks, attacks, corruptions, detection, evaluation, export, provenance
 from honeykeras.errors import InvalidArgumentError, ModelError
 
 KEY = hk.WatermarkKey(bytes(range(32)), (8, 8, 1), 10)
@@ -236,3 +236,74 @@ class TestOtherClasses:
         callback = hk.HoneyCallback(hk.Honeypot(SCATTERED, "paper"))
         message = refused(lambda: seven_classes.fit(dataset, callbacks=[callback], verbose=0), ModelError)
         assert "shape (batch, 10)" in message
+
+
+NO_PATHS = [None, 3, 1.5, True, [], {}, object(), "a\0b"]
+
+
+@pytest.mark.parametrize("path", NO_PATHS, ids=repr)
+@pytest.mark.parametrize(
+    "door",
+    [
+        hk.models.load,
+        attacks.Shards.open,
+        hk.report.read,
+        hk.WatermarkKey.load,
+        export.SealingKey.load,
+        export.inspect,
+        lambda path: list(export.verify(path)),
+        export.load,
+        lambda path: export.reseal(path, export.SealingKey.generate(), export.SealingKey.generate()),
+        lambda path: export.save(hk.models.small_cnn((8, 8, 1), 3), path),
+        lambda path: hk.models.save(hk.models.small_cnn((8, 8, 1), 3), path),
+        lambda path: attacks.craft(None, PGD, None, path),
+        lambda path: hk.report.write_model_card(path, {}),
+        _arrays.read_mask,
+        provenance.read,
+    ],
+)
+def test_paths(door, path):
+    """A number would be taken for an open file, such as the standard output, and read and closed."""
+    assert "A path must be a `str` or a `Path`" in refused(lambda: door(path))
+
+
+@pytest.mark.parametrize(
+    ("use", "received"),
+    [
+        (lambda: hk.data.load(["digits"]), "`dataset` must be one of"),
+        (lambda: hk.data.load("m" * 1000), "`dataset` must be one of"),
+        (lambda: attacks.get({}), "`attack` must be one of"),
+        (lambda: hk.models.small_cnn(None, 10), "`input_shape` must be"),
+        (lambda: hk.models.small_cnn((28, 28), 10), "`input_shape` must be (height, width, channels)"),
+        (lambda: hk.models.small_cnn((3, 28, 1), 10), "at least 4 by 4"),
+        (lambda: hk.models.small_cnn((8, 8, 1), "10"), "`num_classes` must be a whole number"),
+        (lambda: hk.models.small_cnn((8, 8, 1), 1), "`num_classes` must be a whole number"),
+        (lambda: hk.models.save("model", "model.keras"), "`model` must be a Keras model"),
+        (lambda: hk.Watermark(KEY).patterns([1.5]), "`target` must hold class indices"),
+        (lambda: hk.Watermark(KEY).patterns(3), "`target` must hold class indices"),
+        (lambda: hk.Watermark(KEY).patterns([[1], [2, 3]]), "`target` must be an array"),
+        (lambda: hk.Watermark(KEY).codes(tf.constant(["a"])), "`target` must hold class indices"),
+        (lambda: hk.Watermark(KEY).apply(np.zeros((1, 8, 8, 1)), None, [1]), "`amplitude` must be"),
+        (lambda: hk.Watermark(KEY).apply(np.zeros((1, 8, 8, 1)), "1", [1]), "`amplitude` must be a number"),
+        (lambda: hk.Watermark(KEY).apply(np.zeros((1, 8, 8, 1)), [[1.0]], [1]), "`amplitude` must be a number"),
+        (lambda: corruptions.corrupt(np.zeros((1, 8, 8, 1)), "blur", seed=None), "`seed` must be a whole number"),
+        (lambda: detection.conformal_threshold(None, 0.1), "`scores` must be an array"),
+        (lambda: detection.conformal_threshold(["a"] * 99, 0.1), "`scores` must be numbers"),
+        (lambda: detection.conformal_threshold(np.zeros((99, 2)), 0.1), "`scores` must be numbers of shape (n,)"),
+    ],
+)
+def test_arguments(use, received):
+    assert received in refused(use)
+
+
+def test_extractor(model):
+    assert "`extractor` must be a model" in refused(lambda: hk.Detector(KEY).fit(model, extractor="none"))
+
+
+def test_split(model, digits):
+    assert "`split` must be a Split" in refused(lambda: evaluation.correctly_classified(model, digits.test.x, 3))
+
+
+@pytest.mark.parametrize("names", [3, ["a"], [""] * 10, [1] * 10])
+def test_class_names(names, model, tmp_path):
+    assert "`class_names` must be 10 names" in refused(lambda: export.save(model, tmp_path / "m", class_names=names))
