@@ -27,6 +27,7 @@ setup(
         "honeykeras.evaluation",
         "honeykeras.export",
         "honeykeras.report",
+        "honeykeras.sweep",
     ],
     package_data={
         "honeykeras": ["py.typed"],

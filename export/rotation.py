@@ -51,7 +51,7 @@ def reseal(
     identity = check(version, public_key=public_key, unsigned=unsigned)
     check_opens(version, identity, old)
     try:
-        sealed = sealing.reseal((version / SEALED_PATH).read_bytes(), old, new)
+        sealed = sealing.seal_again((version / SEALED_PATH).read_bytes(), old, new)
         with new_version(version.parent) as folder:
             shutil.copytree(version, folder.scratch)
             # The copy keeps a file that cannot be written as it is.

@@ -37,7 +37,7 @@ class SealingKey:
     """What opens an artifact on the host that serves it.
 
     32 bytes from the operating system's CSPRNG. It has nothing to do with a `WatermarkKey`: it can be replaced
-    (`reseal`) without training or exporting anew, and who has it alone cannot derive the watermark of another model.
+    (`seal_again`) without training or exporting anew. Who has it alone cannot derive the watermark of another model.
     It has no readable `repr`, and refuses to be pickled.
 
     Laws: `SealingKey.load(path)` after `key.save(path)` equals `key`, and opens what it sealed.
@@ -168,7 +168,7 @@ def unseal(sealed: bytes, key: SealingKey) -> tuple[bytes, bytes]:
     return content, bytes.fromhex(artifact_id)
 
 
-def reseal(sealed: bytes, old: SealingKey, new: SealingKey) -> bytes:
+def seal_again(sealed: bytes, old: SealingKey, new: SealingKey) -> bytes:
     """Seals for a new key what an old one opens.
 
     Raises:

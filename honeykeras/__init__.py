@@ -7,7 +7,8 @@ order in which data walks through:
 - `Honeypot` plants it: `dataset.apply(honeypot.poison)` and `HoneyCallback` in a plain `model.fit`;
 - `attacks` attack the model, and `Detector` tells their results from clean inputs, with the key (`detection` has
   other kinds; `corruptions` make what it must not flag);
-- `evaluate` says what it costs and what it is worth, beside its controls; `report` writes that down;
+- `evaluate` says what it costs and what it is worth, beside its controls, `sweep` does so over many recipes; `report`
+  writes that down;
 - `honeykeras.export`, a package of its own, makes a SavedModel for TensorFlow Serving;
 - `data`, `models` and `training` hold data sets, a reference classifier, and its training with its baseline.
 
@@ -22,7 +23,19 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from honeykeras import attacks, corruptions, data, detection, errors, models, patterns, recipes, report, training
+    from honeykeras import (
+        attacks,
+        corruptions,
+        data,
+        detection,
+        errors,
+        models,
+        patterns,
+        recipes,
+        report,
+        sweep,
+        training,
+    )
     from honeykeras.callback import HoneyCallback
     from honeykeras.detection import Detector, DetectorLayer
     from honeykeras.evaluation import evaluate
@@ -51,6 +64,7 @@ __all__ = [
     "patterns",
     "recipes",
     "report",
+    "sweep",
     "training",
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -25,6 +25,18 @@ _PASSING = ("Identity", "Cast", "Reshape", "Squeeze")
 # probabilities may sum.
 _SAMPLES = 16
 _TOLERANCE = 1e-2
+
+
+class LogitsFunction(Protocol):
+    """A function from inputs, shape `(batch, *input_shape)`, to logits, shape `(batch, num_classes)`, float32.
+
+    Attributes:
+        num_classes: How many classes there are.
+    """
+
+    num_classes: int
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor: ...
 
 
 class Logits:

@@ -67,7 +67,7 @@ def poison(
     """See `Honeypot.poison`; returns what that plants, too."""
     batched = survey.check_structure(dataset, watermark.input_shape, num_classes)
     chunks = dataset if batched else dataset.batch(_CHUNK)
-    surveyed = survey.survey(chunks, num_classes, watermark.input_range)
+    surveyed = survey.look_through(chunks, num_classes, watermark.input_range)
     counts, recipe = surveyed.counts, recipe.for_detail(surveyed.detail)
     _warn_if_unbalanced(counts, recipe.max_poison_rate)
     starts = _starts(counts)

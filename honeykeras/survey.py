@@ -75,7 +75,7 @@ def check_structure(dataset: tf.data.Dataset, input_shape: tuple[int, ...], num_
     return batched
 
 
-def survey(batches: tf.data.Dataset, num_classes: int, input_range: InputRange) -> Survey:
+def look_through(batches: tf.data.Dataset, num_classes: int, input_range: InputRange) -> Survey:
     """Reads a batched data set once, to count its classes, check its values, and see how detailed its images are.
 
     Args:

@@ -1,5 +1,10 @@
+import atexit
 import os
+import shutil
+import tempfile
 
+# Nothing of the user's is read or written.
+os.environ["HONEYKERAS_CACHE"] = tempfile.mkdtemp(prefix="honeykeras-tests-")
 # Before TensorFlow is imported anywhere.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -8,6 +13,8 @@ import numpy as np
 import pytest
 
 import honeykeras as hk
+
+atexit.register(shutil.rmtree, os.environ["HONEYKERAS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import honeykeras as hk
-from honeykeras import attacks, data, detection, evaluation, models, provenance, recipes, report, training
+from honeykeras import attacks, data, detection, models, provenance, recipes, report, training
 from honeykeras.errors import InvalidArgumentError
 
 _MODELS = ("model", "baseline", "yardstick")
@@ -108,7 +108,7 @@ def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
     return report.make(found, settings)
 
 
-def record(options: argparse.Namespace, seed: int, swept: Sequence[evaluation.SweepResult] | None = None) -> Path:
+def record(options: argparse.Namespace, seed: int, swept: Sequence[hk.sweep.SweepResult] | None = None) -> Path:
     """Measures, unless that was done, and adds the sweep, if there is one; returns where the report is."""
     folder = options.output / f"{options.dataset}-{options.recipe}-{seed}"
     path = folder.with_suffix(".json")

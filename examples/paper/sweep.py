@@ -13,8 +13,7 @@ from pathlib import Path
 # Beside this file.
 from measure import example_master, make_attacks
 
-from honeykeras import attacks, data, recipes, training
-from honeykeras.evaluation import SweepResult, sweep, sweep_points
+from honeykeras import attacks, data, recipes, sweep, training
 
 _VARIED = {"poison_rate": ("poison_rate",), "size": ("watermark_size", "block_size"), "amplitude": ("amplitude",)}
 
@@ -37,14 +36,14 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def run(options: argparse.Namespace) -> list[SweepResult]:
+def run(options: argparse.Namespace) -> list[sweep.SweepResult]:
     """Trains and attacks at all points that are not there yet; returns all."""
     varied = {name for chosen in options.vary for name in _VARIED[chosen]}
     parts = data.load(options.dataset, seed=options.seed)
     if options.train_samples:
         parts = parts.reduced(options.train_samples)
-    points = [point for recipe in options.recipes for point in sweep_points(recipe, parts.input_shape)]
-    return sweep(
+    points = [point for recipe in options.recipes for point in sweep.points(recipe, parts.input_shape)]
+    results = sweep.run(
         parts,
         [point for point in points if point.varied in varied],
         options.output,
@@ -55,6 +54,9 @@ def run(options: argparse.Namespace) -> list[SweepResult]:
         seed=options.seed,
         verbose=1,
     )
+    for result in results:
+        print(result)
+    return results
 
 
 def main() -> None:

@@ -15,8 +15,11 @@ import tensorflow as tf
 from honeykeras import _checks
 from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.outputs import Logits, predict_labels
+from honeykeras.outputs import Logits, LogitsFunction, predict_labels
 from honeykeras.ranges import InputRange, RangeLike
+
+# On how many models an attack stays compiled: a honeypot is judged beside two others, in turns.
+_MOST_COMPILED = 3
 
 
 class Perturbed(NamedTuple):
@@ -60,7 +63,7 @@ class Attack(abc.ABC):
         self.targeted = _checks.flag("targeted", targeted)
         self.input_range = InputRange.of(input_range)
         self.seed = _checks.seed(seed)
-        self._compiled: _Compiled | None = None
+        self._compiled: list[_Compiled] = []
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -73,7 +76,9 @@ class Attack(abc.ABC):
         return working.low, working.high
 
     @abc.abstractmethod
-    def perturb(self, logits: Logits, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> Perturbed:
+    def perturb(
+        self, logits: LogitsFunction, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor
+    ) -> Perturbed:
         """Makes one batch adversarial; runs inside a `tf.function` without AutoGraph.
 
         What becomes of an input must not depend on the others in its batch.
@@ -160,7 +165,7 @@ class Attack(abc.ABC):
         return f"{type(self).__name__}({settings})"
 
     def _perturb_scaled(
-        self, logits: Logits, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor
+        self, logits: LogitsFunction, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor
     ) -> Perturbed:
         """`perturb` on inputs whose features have been scaled to [0, 1], each by its own range."""
         low, high = self.input_range.ends()
@@ -178,14 +183,16 @@ class Attack(abc.ABC):
         return perturbed._replace(x_adv=tf.where(perturbed.x_adv == unit, x, moved))
 
     def _compile(self, model: keras.Model, input_shape: tuple[int, ...]) -> _Compiled:
-        """Compiles the attack on a model, or returns what was compiled last if nothing has changed since."""
+        """Compiles the attack on a model, or returns what was compiled before if nothing has changed since."""
         strategy = tf.distribute.get_strategy()
 
         def state() -> str:
             # The identities of the variables tell when a model was rebuilt under the same name.
             return repr((input_shape, self.get_config(), [id(weight) for weight in model.weights], id(strategy)))
 
-        if self._compiled is None or self._compiled.model is not model or self._compiled.state != state():
+        known = [each for each in self._compiled if each.model is not model or each.state == state()]
+        compiled = next((each for each in known if each.model is model), None)
+        if compiled is None:
             logits = Logits(model, input_shape)
             logits.check_gradient(input_shape)
             perturb = self._perturb_scaled if self.input_range.shape else self.perturb
@@ -203,14 +210,16 @@ class Attack(abc.ABC):
             ]
             run = _replicated(strategy, attack, signature)
             # Asked again: a model that was not built has its variables only now.
-            self._compiled = _Compiled(model, state(), logits.num_classes, run)
-        return self._compiled
+            compiled = _Compiled(model, state(), logits.num_classes, run)
+        others = [each for each in known if each is not compiled]
+        self._compiled = [compiled, *others[: _MOST_COMPILED - 1]]
+        return compiled
 
 
-class _Before(Logits):
+class _Before:
     """The logits of what a function makes of an input."""
 
-    def __init__(self, logits: Logits, function: Callable[[tf.Tensor], tf.Tensor]) -> None:
+    def __init__(self, logits: LogitsFunction, function: Callable[[tf.Tensor], tf.Tensor]) -> None:
         self._logits, self._function = logits, function
         self.num_classes = logits.num_classes
 

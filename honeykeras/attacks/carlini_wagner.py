@@ -11,7 +11,7 @@ import tensorflow as tf
 from honeykeras import _checks
 from honeykeras.attacks.base import Attack, Perturbed
 from honeykeras.attacks.loops import column, loop_body, run_until_done
-from honeykeras.outputs import Logits
+from honeykeras.outputs import LogitsFunction
 from honeykeras.ranges import RangeLike
 
 # How often a search looks at its progress, and by which share the loss must have fallen since for it to go on. The
@@ -119,7 +119,9 @@ class CarliniWagner(Attack):
         self.initial_const = _checks.in_interval("initial_const", initial_const, 0, _LARGEST_CONST, closed="(]")
         self.abort_early = _checks.flag("abort_early", abort_early)
 
-    def perturb(self, logits: Logits, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> Perturbed:
+    def perturb(
+        self, logits: LogitsFunction, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor
+    ) -> Perturbed:
         low, high = self.bounds
         origin = tf.atanh((x - (low + high) / 2) / ((high - low) / 2) * 0.999999)
         one_hot = tf.one_hot(y, logits.num_classes)
@@ -166,7 +168,7 @@ class CarliniWagner(Attack):
     def _check_every(self) -> int:
         return math.ceil(self.max_iterations / _CHECKS)
 
-    def _descend(self, logits: Logits, descent: _Descent, search: _Search, given: Given) -> _Descent:
+    def _descend(self, logits: LogitsFunction, descent: _Descent, search: _Search, given: Given) -> _Descent:
         """Adam's steps until progress is looked at next."""
         width = self.bounds[1] - self.bounds[0]
 

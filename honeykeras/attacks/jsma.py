@@ -13,7 +13,7 @@ from honeykeras.attacks.base import Attack, Perturbed
 from honeykeras.attacks.loops import loop_body, run_until_done
 from honeykeras.attacks.saliency import best_pair
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.outputs import Logits
+from honeykeras.outputs import LogitsFunction
 from honeykeras.ranges import RangeLike
 
 # The searches there are, and how many gradients each takes a step.
@@ -103,7 +103,9 @@ class JSMA(Attack):
         self.gamma = _checks.in_interval("gamma", gamma, 0, 1, closed="(]")
         self.search = _checks.one_of("search", search, _GRADIENTS)
 
-    def perturb(self, logits: Logits, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> Perturbed:
+    def perturb(
+        self, logits: LogitsFunction, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor
+    ) -> Perturbed:
         mask = _flat(mask)
 
         @loop_body

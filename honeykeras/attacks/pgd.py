@@ -12,7 +12,7 @@ from honeykeras import _checks
 from honeykeras.attacks.base import Attack, Perturbed
 from honeykeras.attacks.loops import column, loop_body, run_until_done
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.outputs import Logits
+from honeykeras.outputs import LogitsFunction
 from honeykeras.ranges import RangeLike
 
 _NORMS = {"inf": np.inf, "2": 2}
@@ -104,7 +104,9 @@ class PGD(Attack):
                 f"`restarts` must be 1 without a random start: each would go the same way. Received: {restarts}."
             )
 
-    def perturb(self, logits: Logits, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> Perturbed:
+    def perturb(
+        self, logits: LogitsFunction, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor
+    ) -> Perturbed:
         # Below 0 where the model's answer is not finite; TensorFlow takes no such label, and the loss is NaN with any.
         y = tf.maximum(y, 0)
         fooled, loss = self._judge(logits, x, y)
@@ -123,7 +125,7 @@ class PGD(Attack):
         return Perturbed(best.x_adv, *tf.unstack(tf.cast(cost, tf.int64), axis=1))
 
     def _climb(
-        self, logits: Logits, best: _Candidate, given: tuple[tf.Tensor, ...], seeds: tf.Tensor
+        self, logits: LogitsFunction, best: _Candidate, given: tuple[tf.Tensor, ...], seeds: tf.Tensor
     ) -> tuple[_Candidate, tf.Tensor]:
         """One start and the steps from there: what came of it, and what it cost in queries and gradients."""
         x, _, mask = given
@@ -209,7 +211,7 @@ class PGD(Attack):
         draw = from_cube if self.norm == "inf" else from_ball
         return tf.map_fn(draw, (mask, seeds), fn_output_signature=tf.TensorSpec(shape, tf.float32))
 
-    def _judge(self, logits: Logits, x_adv: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _judge(self, logits: LogitsFunction, x_adv: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Whether each input fools the model, and by what loss."""
         outputs = logits(x_adv)
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(y, outputs)

@@ -57,7 +57,7 @@ _SETTINGS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
             "--initial-const", type=_POSITIVE, help="cw: the constant to start from. Defaults to 0.001."
         ),
         "abort_early": click.option(
-            "--abort-early/--no-abort-early", default=None, help="cw: stop where the loss does. Defaults to that."
+            "--abort-early/--no-abort-early", default=None, help="cw: stop where the loss does. Defaults to stopping."
         ),
     },
     "jsma": {

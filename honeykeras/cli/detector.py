@@ -40,6 +40,7 @@ def detector() -> None:
 @attacks.settings
 @options.max_fpr
 @options.samples
+@options.cache
 @click.option("--output", type=options.PATH, required=True, help="The file to write, readable by its owner alone.")
 @click.option(
     "--detector-passphrase-file",
@@ -58,6 +59,7 @@ def fit(
     attack_names: tuple[str, ...],
     max_fpr: float | None,
     samples: int,
+    cache: bool,
     output: Path,
     detector_passphrase_file: Path | None,
     seed: int,
@@ -78,6 +80,7 @@ def fit(
     provenance.check(provenance.read(model_path), dataset=dataset, key_id=key.key_id, seed=seed)
     load_tensorflow()
     import honeykeras as hk
+    from honeykeras.detection import extractor_cache
     from honeykeras.evaluation import MAX_FPR, fit_detector
 
     model, data = hk.models.load(model_path), hk.data.load(dataset, seed=seed).for_key(key)
@@ -91,6 +94,7 @@ def fit(
         samples=samples,
         seed=seed,
         verbose=verbose,
+        cache=extractor_cache.folder() if cache else None,
     )
     fitted.save(output, passphrase, overwrite=overwrite)
     click.echo(f"Wrote detector {fitted.detector_id} to {output}. Keep it as secret as the key.")

@@ -40,7 +40,9 @@ from honeykeras.errors import InvalidArgumentError
     type=options.Real(0, 1, min_open=True),
     help="scattered: share of the features marked. Defaults to 0.25.",
 )
-@click.option("--signed/--unsigned", default=None, help="scattered: +1 and -1, or +1 throughout. Defaults to that.")
+@click.option(
+    "--signed/--unsigned", default=None, help="scattered: +1 and -1, or +1 throughout. Defaults to +1 throughout."
+)
 @options.passphrase
 @options.overwrite
 def keygen(

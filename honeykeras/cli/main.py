@@ -52,6 +52,8 @@ def run(arguments: list[str] | None = None) -> int:
     """
     try:
         with warnings.catch_warnings():
+            # Shown, and not raised, whatever Python was told to do with warnings.
+            warnings.filterwarnings("default", category=UserWarning)
             warnings.showwarning = _show_warning
             status = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
         return status if isinstance(status, int) else 0

@@ -128,6 +128,14 @@ kind = click.option(
 )
 max_fpr = click.option("--max-fpr", type=RATE, help="False positive rate to calibrate to. Defaults to 0.01.")
 
+cache = click.option(
+    "--cache/--no-cache",
+    default=True,
+    show_default=True,
+    help="Keep the trained extractor, which holds no secret, in the user's cache folder or $HONEYKERAS_CACHE, and take "
+    "it from there where images and settings are the same.",
+)
+
 
 def read_passphrase(path: Path | None) -> str | None:
     """What `passphrase` names: the first line of a private file."""

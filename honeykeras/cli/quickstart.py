@@ -49,6 +49,7 @@ WRITTEN = (
 @options.kind
 @options.max_fpr
 @options.samples
+@options.cache
 @options.policy
 @options.seed
 @options.overwrite
@@ -63,6 +64,7 @@ def quickstart(
     kind: str | None,
     max_fpr: float | None,
     samples: int,
+    cache: bool,
     policy: str,
     seed: int,
     overwrite: bool,
@@ -90,6 +92,7 @@ def quickstart(
             kind=kind,
             max_fpr=max_fpr,
             samples=samples,
+            cache=cache,
             policy=policy,
             seed=seed,
             verbose=verbose,
@@ -107,6 +110,7 @@ def run(
     kind: str | None,
     max_fpr: float | None,
     samples: int,
+    cache: bool,
     policy: str,
     seed: int,
     verbose: int,
@@ -114,6 +118,7 @@ def run(
     """Plants, fits, judges and exports, into a folder."""
     import honeykeras as hk
     from honeykeras import attacks, data, report, training
+    from honeykeras.detection import extractor_cache
     from honeykeras.detection.calibration import check_sample_size
     from honeykeras.evaluation import MAX_FPR, fit_detector
     from honeykeras.export import SealingKey, save, save_guarded
@@ -139,7 +144,8 @@ def run(
     click.echo("4/5  Fitting a detector, attacking both models, and judging it with the key and eight wrong ones")
     used = [attacks.PGD(epsilon=parts.epsilon, seed=seed)]
     common: dict[str, Any] = {"attacks": used, "samples": samples, "seed": seed, "verbose": verbose}
-    detector = fit_detector(trained.model, key, parts, kind=kind, max_fpr=max_fpr, **common)
+    folder_of_extractors = extractor_cache.folder() if cache else None
+    detector = fit_detector(trained.model, key, parts, kind=kind, max_fpr=max_fpr, cache=folder_of_extractors, **common)
     detector.save(folder / "detector.hk")
     evaluation = hk.evaluate(trained.model, key, parts, baseline=trained.baseline, detector=detector, **common)
     document = report.make(evaluation, {**settings, **evaluate.settings_of(dataset, used, samples, seed)})

@@ -54,6 +54,7 @@ def _figures(evaluation: Evaluation) -> Table:
         table.add_row(f"{name}: attacked", str(succeeded.n), "", str(succeeded_on_baseline.n))
         table.add_row("  fooled the model", _share(succeeded), "", _share(succeeded_on_baseline))
         table.add_row("  detected (TPR)", *(_share(attack.true_positives) for attack in attacks))
+        table.add_row("  undetected, of all", *(_share(attack.undetected) for attack in attacks))
         table.add_row("  transferred: fooled", _share(transferred.attack_success))
         table.add_row("    and detected", _share(transferred.true_positives))
         cosines = (found.cosine_similarity, found.wrong_key, found.no_honeypot)
@@ -108,7 +109,7 @@ def _adaptive(security: Security) -> Table:
                 _share(found.rates.true_positives),
                 f"{found.wrong_key.value * 100:.1f}",
                 f"{found.no_honeypot.true_positives.value * 100:.1f}",
-                f"{found.undetected.value * 100:.0f}",
+                f"{found.rates.undetected.value * 100:.0f}",
             )
     return table
 

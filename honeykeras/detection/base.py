@@ -122,6 +122,18 @@ class CalibratedDetector(abc.ABC):
             ModelError: If the model is not one of the key's classes.
         """
 
+    def prepare(  # noqa: B027  most have nothing to prepare
+        self, samples: Samples | np.ndarray, *, seed: int = 0, verbose: int = 0, cache: PathLike | None = None
+    ) -> None:
+        """Makes what depends on neither key nor model, which `fit` would make otherwise.
+
+        Args:
+            samples: As for `fit`.
+            seed: As for `fit`.
+            verbose: As for `fit`.
+            cache: A folder in which such things are kept for the next time.
+        """
+
     @abc.abstractmethod
     def statistic(self, x: tf.Tensor, outputs: tf.Tensor, secret: tf.Tensor) -> tf.Tensor:
         """How adversarial inputs look, in TensorFlow operations.

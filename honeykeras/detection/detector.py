@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from honeykeras import _checks
+from honeykeras._files import PathLike
 from honeykeras.detection.base import CalibratedDetector
 from honeykeras.detection.extractor import EXTRACTOR, STEPS, build_extractor, check_family, fit_extractor
 from honeykeras.detection.samples import Samples
@@ -64,6 +65,12 @@ class KeyScoreDetector(CalibratedDetector):
                 # The key is an argument of the statistic, so that it need not be traced again.
                 self._run = other._run
 
+    def prepare(
+        self, samples: Samples | np.ndarray, *, seed: int = 0, verbose: int = 0, cache: PathLike | None = None
+    ) -> None:
+        if self._extractor is None:
+            self._extractor = self._train_extractor(Samples.of(samples), STEPS, seed, verbose, cache)
+
     def class_scores(self, x: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
         """The scores that there would be for each class if it were predicted, `(batch, views, num_classes)`, float64.
 
@@ -98,22 +105,25 @@ class KeyScoreDetector(CalibratedDetector):
                 f"`extractor` must be one for inputs of shape {self.watermark.input_shape} and the key's family. "
                 f"Received: one for {extractor.input_shape[1:]}, with outputs {extractor.output_shape[1:]}."
             )
-        extractor = extractor or self._extractor
-        if extractor is None:
-            if samples.clean is None:
-                raise InvalidArgumentError(
-                    "`fit` must be given either clean inputs to train an extractor on, or one. Received: neither."
-                )
-            extractor = fit_extractor(
-                self._check("clean", samples.clean),
-                self._family,
-                input_range=self.watermark.input_range,
-                steps=steps,
-                seed=seed,
-                verbose=verbose,
-            )
-        self._extractor = extractor
+        self._extractor = extractor or self._extractor or self._train_extractor(samples, steps, seed, verbose)
         return self.watermark.codes(np.arange(self.num_classes)).numpy().ravel()
+
+    def _train_extractor(
+        self, samples: Samples, steps: int, seed: int, verbose: int, cache: PathLike | None = None
+    ) -> keras.Model:
+        if samples.clean is None:
+            raise InvalidArgumentError(
+                "`fit` must be given either clean inputs to train an extractor on, or one. Received: neither."
+            )
+        return fit_extractor(
+            self._check("clean", samples.clean),
+            self._family,
+            input_range=self.watermark.input_range,
+            steps=steps,
+            seed=seed,
+            verbose=verbose,
+            cache=cache,
+        )
 
     def _fits(self, extractor: keras.Model) -> bool:
         expected = (None, *self.watermark.input_shape), self.watermark.code_size

@@ -18,12 +18,9 @@ from honeykeras.evaluation.results import (
     Recovery,
     Roc,
     Security,
-    SweepResult,
     Viability,
 )
 from honeykeras.evaluation.statistics import Estimate, Proportion
-from honeykeras.evaluation.sweep import sweep
-from honeykeras.evaluation.sweep_points import SweepPoint, sweep_points
 
 __all__ = [
     "MAX_FPR",
@@ -44,13 +41,9 @@ __all__ = [
     "Recovery",
     "Roc",
     "Security",
-    "SweepPoint",
-    "SweepResult",
     "TwoSampleTest",
     "Viability",
     "correctly_classified",
     "evaluate",
     "fit_detector",
-    "sweep",
-    "sweep_points",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from honeykeras import _checks
+from honeykeras._files import PathLike
 from honeykeras.attacks import Attack
 from honeykeras.data import Data
 from honeykeras.detection import KINDS, CalibratedDetector, Detector, PaperDetector, ScoresClasses
@@ -151,6 +152,7 @@ def fit_detector(
     samples: int = 500,
     seed: int = 0,
     verbose: int = 0,
+    cache: PathLike | None = None,
 ) -> CalibratedDetector:
     """Fits and calibrates a detector on parts of the data that the tests leave alone.
 
@@ -165,6 +167,7 @@ def fit_detector(
         samples: How many images each attack is run on, at most.
         seed: Seed of the extractor's training.
         verbose: 1 shows progress bars, 0 nothing.
+        cache: A folder to keep extractors in; one that was trained on the same images before is read from there.
 
     Returns:
         The detector, to judge (`evaluate`), to keep (`save`) and to export.
@@ -187,6 +190,7 @@ def fit_detector(
         raise InvalidArgumentError(
             f"The detector {detector.name!r} must have attacks that succeed to learn from. Received: none."
         )
+    detector.prepare(fitted_on, seed=seed, verbose=verbose, cache=cache)
     return detector.fit(model, fitted_on, seed=seed, verbose=verbose).calibrate(data.calibration.x, max_fpr)
 
 

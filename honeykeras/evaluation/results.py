@@ -53,6 +53,11 @@ class AttackDetection:
     true_positives: Proportion
     attack_success: Proportion
 
+    @property
+    def undetected(self) -> Proportion:
+        """Successful and not flagged, of the attacked images: how often the attacker gets what it wants."""
+        return Proportion(self.true_positives.n - self.true_positives.count, self.attack_success.n)
+
 
 @dataclasses.dataclass(frozen=True)
 class Roc:
@@ -196,13 +201,11 @@ class AdaptiveDetection:
 
     Attributes:
         rates: Flagged and successful.
-        undetected: Successful and not flagged, of all images attacked: how often the attacker gets what it wants.
         wrong_key: Control: flagged by detectors for keys that were not planted, on average.
         no_honeypot: Control: the same attacker on the model without a honeypot.
     """
 
     rates: AttackDetection
-    undetected: Proportion
     wrong_key: Proportion
     no_honeypot: AttackDetection
 
@@ -291,27 +294,3 @@ class Evaluation:
     baselines: Mapping[str, BaselineDetection] = dataclasses.field(default_factory=dict)
     security: Security | None = None
     indistinguishability: Mapping[str, Mapping[str, Indistinguishability]] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class SweepResult:
-    """One point of a sweep: what the honeypot costs there, and how much of it attacks draw.
-
-    Attributes:
-        recipe: Name of the recipe that is varied.
-        varied: What of it is: `"poison_rate"`, `"amplitude"`, and `"watermark_size"` or `"block_size"`.
-        value: To which value.
-        poisoned: How many of the training images are watermarked each epoch. Where a class is too small to give its
-            part, that is less than the poison rate says; see `Honeypot.poison`.
-        clean_accuracy: Of the model with the honeypot, on the clean test images.
-        baseline_clean_accuracy: Of the model trained as long without one; the same at all points.
-        reconstruction: How much of the watermark attacks draw, with the controls, by attack.
-    """
-
-    recipe: str
-    varied: str
-    value: float
-    poisoned: Proportion
-    clean_accuracy: Proportion
-    baseline_clean_accuracy: Proportion
-    reconstruction: Mapping[str, Reconstruction]

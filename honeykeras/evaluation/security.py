@@ -171,10 +171,8 @@ def _judge(
 ) -> AdaptiveDetection:
     rates = Arena.caught(detector, on_honey)
     wrong = [Arena.caught(each, on_honey).true_positives for each in wrong_keys]
-    missed = rates.true_positives.n - rates.true_positives.count
     return AdaptiveDetection(
         rates=rates,
-        undetected=Proportion(missed, len(on_honey)),
         wrong_key=Proportion(float(np.mean([each.count for each in wrong])), wrong[0].n),
         no_honeypot=Arena.caught(on_baseline, on_plain),
     )

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
         Reconstruction,
         Recovery,
         Security,
-        SweepResult,
         Viability,
     )
+    from honeykeras.sweep import SweepResult
 
 # Of distributions over sub-samples, those are told.
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -111,7 +111,7 @@ def with_sweep(document: Mapping[str, Any], sweep: Sequence[SweepResult]) -> dic
 
     Args:
         document: The report.
-        sweep: What `evaluation.sweep` found.
+        sweep: What `sweep.run` found.
 
     Returns:
         The report with the sweep; `document` is left as it is.
@@ -196,6 +196,8 @@ def _attack(attack: AttackDetection) -> dict[str, Any]:
         "n": attack.true_positives.n,
         "attack_success_rate": attack.attack_success.value,
         "n_attacked": attack.attack_success.n,
+        "undetected_rate": attack.undetected.value,
+        "undetected_interval": attack.undetected.interval,
     }
 
 
@@ -206,8 +208,6 @@ def _security(security: Security) -> dict[str, Any]:
             attack: {
                 name: {
                     **_attack(found.rates),
-                    "undetected_rate": found.undetected.value,
-                    "undetected_interval": found.undetected.interval,
                     "controls": {
                         "wrong_key": found.wrong_key.value,
                         "no_honeypot": _attack(found.no_honeypot),

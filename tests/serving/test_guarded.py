@@ -302,7 +302,8 @@ class TestSecrecy:
 
     @pytest.mark.parametrize("word", leaks.TELLTALES)
     def test_the_scan_finds_words_in_graphs_and_names(self, version, word):
-        (version / "saved_model.pb").open("ab").write(word.upper())
+        graph_file = version / "saved_model.pb"
+        graph_file.write_bytes(graph_file.read_bytes() + word.upper())
         (version / word.decode()).touch()
         found = leaks.scan(version, {})
         assert ("saved_model.pb", word.decode()) in found

@@ -114,7 +114,7 @@ class TestOpens:
 
     def test_for_a_new_key_without_another_model(self, version, tmp_path):
         new, file = sealing.SealingKey.generate(), version / "assets" / "parameters"
-        file.write_bytes(sealing.reseal(file.read_bytes(), KEY, new))
+        file.write_bytes(sealing.seal_again(file.read_bytes(), KEY, new))
         assert_not_loaded(version, "Another key is needed, or the file was altered")
         new.save(tmp_path / "model.key", overwrite=True)
         assert answer(load(version)) == pytest.approx(VALUES.sum(), rel=1e-5)

@@ -277,7 +277,7 @@ class TestSealing:
 
     def test_for_a_new_key(self, key):
         new = sealing.SealingKey.generate()
-        resealed = sealing.reseal(sealing.seal(b"abc", key, ARTIFACT), key, new)
+        resealed = sealing.seal_again(sealing.seal(b"abc", key, ARTIFACT), key, new)
         assert sealing.unseal(resealed, new) == (b"abc", ARTIFACT)
         with pytest.raises(KeyFileError, match=f"must be {new.key_id}, which sealed this. Received: {key.key_id}"):
             sealing.unseal(resealed, key)

@@ -381,7 +381,8 @@ class TestReseal:
         assert [path.name for path in version.parent.iterdir()] == ["1"]
 
     def test_refuses_a_damaged_version(self, version, sealing_key):
-        (version / "saved_model.pb").open("ab").write(b"\0")
+        graph_file = version / "saved_model.pb"
+        graph_file.write_bytes(graph_file.read_bytes() + b"\0")
         with pytest.raises(StorageError, match=r"saved_model\.pb was altered"):
             export.reseal(version, sealing_key, export.SealingKey.generate(), unsigned=True)
 

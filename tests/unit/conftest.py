@@ -24,11 +24,11 @@ from honeykeras.evaluation import (
     Recovery,
     Roc,
     Security,
-    SweepResult,
     TwoSampleTest,
     Viability,
 )
 from honeykeras.evaluation.roc import FALSE_POSITIVE_RATES, OPERATING_POINTS
+from honeykeras.sweep import SweepResult
 
 CLEAN = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4, 1)
 ADVERSARIAL = np.clip(CLEAN + np.float32(0.1) * np.where(np.arange(16) % 2, 1, -1).reshape(4, 4, 1), 0, 1)
@@ -84,7 +84,6 @@ def full_evaluation(evaluation):
     recovery = Recovery(Estimate(0.4, (0.3, 0.5)), Estimate(0.0, (-0.1, 0.1)), Estimate(0.0, (-0.1, 0.1)), 40)
     adaptive = AdaptiveDetection(
         AttackDetection(Proportion(13, 40), Proportion(40, 50)),
-        Proportion(27, 50),
         Proportion(1, 40),
         AttackDetection(Proportion(2, 40), Proportion(40, 50)),
     )

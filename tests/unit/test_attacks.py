@@ -409,6 +409,22 @@ class TestCompilation:
         attack.generate(keras.models.clone_model(model), x, y)
         assert len(traces) == 2
 
+    def test_once_for_models_that_are_attacked_in_turns(self, right):
+        """As a honeypot is, beside its controls; of many more, the last ones stay."""
+        attack = PGD(0.1, steps=2)
+        traces = count_traces(attack)
+        models = [
+            keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(10)]) for _ in range(4)
+        ]
+        for _ in range(2):
+            for model in models[:3]:
+                attack.generate(model, *right)
+        assert len(traces) == 3
+        attack.generate(models[3], *right)
+        assert len(attack._compiled) == 3
+        attack.generate(models[0], *right)
+        assert len(traces) == 5
+
     def test_once_for_a_model_that_is_not_built_yet(self, right):
         attack = PGD(0.1, steps=2)
         traces = count_traces(attack)

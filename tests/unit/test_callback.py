@@ -149,7 +149,7 @@ class TestProbe:
             ],
             verbose=2,
         )
-        rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+        rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
         assert set(rows[0]) >= FIGURES
         assert len(rows) == 2, "EarlyStopping saw no improvement by 2 and stopped"
         assert "watermark_similarity:" in capsys.readouterr().out

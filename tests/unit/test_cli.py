@@ -115,6 +115,24 @@ class TestQuickstart:
         key = hk.WatermarkKey.load(quickstart / "watermark.key")
         assert key.key_id == json.loads((quickstart / "report.json").read_text())["key_id"]
 
+    def test_detector_is_one_everywhere(self, quickstart, tmp_path, capsys):
+        """Judged, kept and served; and again, when the folder's files are judged and exported anew."""
+        key, model, detector = (str(quickstart / name) for name in ("watermark.key", "model.keras", "detector.hk"))
+        judging = ["--model", model, "--baseline", str(quickstart / "baseline.keras"), "--key", key, "--verbose", "0"]
+        report = ["--samples", "20", "--steps", "5", "--output", str(tmp_path / "again.json")]
+        assert run(["evaluate", *judging, "--detector", detector, *report]) == 0
+        sealing = ["--sealing-key", str(tmp_path / "model.key"), "--output", str(tmp_path / "m")]
+        assert run(["export", "--model", model, "--detector", detector, *sealing]) == 0
+        trust = ["--unsigned", *sealing[:2], "--report", str(tmp_path / "again.json")]
+        assert run(["verify", str(tmp_path / "m" / "1"), *trust]) == 0
+        reports = (json.loads(path.read_text()) for path in (quickstart / "report.json", tmp_path / "again.json"))
+        ids = {report["detection"]["detector_id"] for report in reports}
+        ids.add(hk.detection.load(detector, hk.models.load(model)).detector_id)
+        for version in (quickstart / "serving" / "digits" / "1", tmp_path / "m" / "1"):
+            ids.add(json.loads((version / "manifest.json").read_text())["build_id"])
+        assert len(ids) == 1
+        assert None not in ids
+
     def test_report_is_complete(self, quickstart):
         report = json.loads((quickstart / "report.json").read_text())
         jsonschema.validate(report, hk.report.schema())

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import honeykeras as hk
 from honeykeras.ranges import UNIT
-from honeykeras.survey import survey
+from honeykeras.survey import look_through
 
 SHAPE = (9, 9, 2)
 
@@ -30,24 +30,24 @@ class TestSurvey:
         # fields cancel, all of it.
         inside, border = 7 * 7, 9 * 9 - 7 * 7
         expected = 0.2 * np.sqrt((inside * (8 / 9) ** 2 + border) / 81)
-        assert survey(batches(chessboard(0.2)), 2, UNIT).detail == pytest.approx(expected, rel=1e-5)
+        assert look_through(batches(chessboard(0.2)), 2, UNIT).detail == pytest.approx(expected, rel=1e-5)
 
     def test_is_a_share_of_the_range(self):
         x = chessboard(0.2)
-        unit, bytes_ = (survey(batches(scale * x), 2, hk.InputRange(0.0, scale)).detail for scale in (1.0, 255.0))
+        unit, bytes_ = (look_through(batches(scale * x), 2, hk.InputRange(0.0, scale)).detail for scale in (1.0, 255.0))
         assert bytes_ == pytest.approx(unit, rel=1e-5)
 
     def test_does_not_depend_on_batches(self):
         x = np.random.default_rng(0).random((10, *SHAPE), np.float32)
-        small, whole = (survey(batches(x, size), 2, UNIT).detail for size in (3, 10))
+        small, whole = (look_through(batches(x, size), 2, UNIT).detail for size in (3, 10))
         assert small == pytest.approx(whole)
 
     def test_smooth_images_have_none(self):
         grey = np.full((4, *SHAPE), 0.3, np.float32)
-        assert survey(batches(grey), 2, UNIT).detail == pytest.approx(0, abs=1e-6)
+        assert look_through(batches(grey), 2, UNIT).detail == pytest.approx(0, abs=1e-6)
 
     def test_vectors_have_no_such_thing(self):
-        assert survey(batches(np.zeros((4, 5), np.float32)), 2, UNIT).detail is None
+        assert look_through(batches(np.zeros((4, 5), np.float32)), 2, UNIT).detail is None
 
 
 class TestRecipe:
@@ -78,7 +78,7 @@ class TestRecipe:
 def test_honeypot_plants_at_the_strength_of_its_data():
     honeypot = hk.Honeypot(hk.WatermarkKey(bytes(32), SHAPE, 2))
     x = chessboard(0.05, count=40)
-    detail = survey(batches(x), 2, UNIT).detail
+    detail = look_through(batches(x), 2, UNIT).detail
     poisoned = np.concatenate([marked for marked, _ in batches(x).apply(honeypot.poison).as_numpy_iterator()])
     assert honeypot.planting.recipe == honeypot.recipe.for_detail(detail)
     assert honeypot.planting.recipe.amplitude < 0.1

@@ -134,22 +134,26 @@ class TestKeyScores:
     """On a key with a pattern for each class, and marked images of which each carries that of its class."""
 
     @pytest.fixture(scope="class")
-    def blocks(self):
+    @staticmethod
+    def blocks():
         return hk.WatermarkKey(bytes(32), (6, 6, 1), 4)
 
     @pytest.fixture(scope="class")
-    def clean(self):
+    @staticmethod
+    def clean():
         rng = np.random.default_rng(0)
         # Smooth, as images are.
         coarse = rng.random((4000, 3, 3, 1), dtype=np.float32)
         return hk.attacks.quantize(tf.image.resize(coarse, (6, 6)).numpy())
 
     @pytest.fixture(scope="class")
-    def extractor(self, blocks, clean):
+    @staticmethod
+    def extractor(blocks, clean):
         return fit_extractor(clean, blocks.pattern, steps=150)
 
     @pytest.fixture(scope="class")
-    def marked(self, blocks, clean, model):
+    @staticmethod
+    def marked(blocks, clean, model):
         """What an attack makes that draws the pattern of the class to which it leads."""
         watermark = hk.Watermark(blocks)
         x = watermark.apply(clean[3000:], 0.25, np.arange(1000) % 4).numpy()
@@ -157,7 +161,8 @@ class TestKeyScores:
         return hk.attacks.quantize(x[led_to])
 
     @pytest.fixture(scope="class")
-    def detector(self, blocks, clean, extractor, model):
+    @staticmethod
+    def detector(blocks, clean, extractor, model):
         return hk.Detector(blocks).fit(model, extractor=extractor).calibrate(clean[:1500], 0.05)
 
     def test_finds_the_watermark_and_keeps_the_rate(self, detector, clean, marked):

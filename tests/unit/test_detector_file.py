@@ -267,7 +267,8 @@ class Brighten(hk.attacks.Attack):
 
 class TestOnesOwn:
     @pytest.fixture(scope="class")
-    def found(self, classifier, digits):
+    @staticmethod
+    def found(classifier, digits):
         return hk.evaluate(
             classifier,
             KEY,

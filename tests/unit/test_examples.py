@@ -38,6 +38,12 @@ def test_poisoning_cost(tmp_path):
     assert "batched, then poisoned" in said
 
 
+def test_extractor(tmp_path):
+    options = ["digits", "--epochs", 1, "--train-samples", 200, "--steps", 1, "--samples", 5, "--rounds", 1]
+    said = run("tests/bench/extractor.py", *options, folder=tmp_path)
+    assert said.count("\n   0 ") == 2
+
+
 def test_indistinguishability(tmp_path):
     options = ["--rounds", 1, "--images", 120, "--subsamples", 10]
     said = run("tests/bench/indistinguishability.py", *options, folder=tmp_path)

@@ -11,6 +11,8 @@ import honeykeras as hk
 from honeykeras.hardening import Hardening
 from honeykeras.outputs import Logits
 
+pytestmark = pytest.mark.filterwarnings("ignore:The smallest class")
+
 RECIPE = dataclasses.replace(hk.recipes.BALANCED, name="aligned", alignment=0.1)
 layers = keras.layers
 

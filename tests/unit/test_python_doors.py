@@ -74,7 +74,7 @@ class TestOtherTypes:
             lambda: hk.evaluate(model, KEY, stranger, baseline=model, attacks=[PGD]),
             lambda: evaluation.fit_detector(model, KEY, stranger),
             lambda: hk.training.train(stranger, hk.Honeypot(KEY), epochs=1),
-            lambda: evaluation.sweep(stranger, [], "unused", master=bytes(32), attacks=[PGD], epochs=1),
+            lambda: hk.sweep.run(stranger, [], "unused", master=bytes(32), attacks=[PGD], epochs=1),
         ):
             assert "`data` must be a Data" in refused(judge)
 
@@ -188,7 +188,8 @@ class TestOtherClasses:
     """A model of seven classes, where the key is for ten: told before any work, and not by an operation amid it."""
 
     @pytest.fixture(scope="class")
-    def work(self):
+    @staticmethod
+    def work():
         """Sees to it that no extractor is trained and nothing is attacked."""
         with pytest.MonkeyPatch.context() as patch:
             for place in (
@@ -241,7 +242,7 @@ class TestOtherClasses:
 NO_PATHS = [None, 3, 1.5, True, [], {}, object(), "a\0b"]
 
 
-@pytest.mark.parametrize("path", NO_PATHS, ids=repr)
+@pytest.mark.parametrize("path", NO_PATHS, ids=lambda path: type(path).__name__)
 @pytest.mark.parametrize(
     "door",
     [

@@ -28,7 +28,7 @@ def fit_detector(digits, model):
 
 
 def train(digits, model):
-    hk.training.train(digits.reduced(128), hk.Honeypot(KEY), epochs=1, seed=4)
+    hk.training.train(digits.reduced(200), hk.Honeypot(KEY), epochs=1, seed=4)
 
 
 def add_branch(digits, model):
@@ -46,6 +46,7 @@ def corrupt(digits, model):
     hk.corruptions.corrupt(digits.test.x[:5], "gaussian_noise")
 
 
+@pytest.mark.filterwarnings("ignore:The smallest class")
 @pytest.mark.parametrize("use", [fit_detector, train, add_branch, attack, corrupt], ids=lambda use: use.__name__)
 def test_is_left_alone(use, digits, classifier):
     keras.utils.set_random_seed(11)

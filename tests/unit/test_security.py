@@ -162,8 +162,8 @@ class TestAttackers:
         for attackers in found.security.attackers.values():
             for one in attackers.values():
                 missed = one.rates.true_positives.n - one.rates.true_positives.count
-                assert one.undetected.count == missed
-                assert one.undetected.n == one.rates.attack_success.n == 40
+                assert one.rates.undetected.count == missed
+                assert one.rates.undetected.n == one.rates.attack_success.n == 40
 
     def test_report(self, found):
         document = hk.report.make(found, {})

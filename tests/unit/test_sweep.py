@@ -10,11 +10,11 @@ import pytest
 import honeykeras as hk
 from honeykeras.attacks import PGD
 from honeykeras.errors import InvalidArgumentError, StorageError
-from honeykeras.evaluation import SweepPoint, sweep, sweep_points
+from honeykeras.sweep import SweepPoint
 
 MASTER = bytes(range(32))
 SHAPE = (8, 8, 1)
-ATTACK = PGD(0.3, steps=3)
+ATTACK = PGD(0.5, steps=5)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def trainings(monkeypatch, classifier):
 
 def run(data, points, folder, **changes):
     arguments = {"master": MASTER, "attacks": [ATTACK], "epochs": 2, "samples": 10, **changes}
-    return sweep(data, points, folder, **arguments)
+    return hk.sweep.run(data, points, folder, **arguments)
 
 
 def rates(*values):
@@ -59,14 +59,14 @@ class TestPoints:
     def test_one_thing_is_varied_at_a_time(self, name):
         """A point differs from the recipe in what it says it varies, and in no more."""
         own = {**hk.recipes.get(name).get_config(), **default_pattern(name)}
-        for point in sweep_points(name, SHAPE):
+        for point in hk.sweep.points(name, SHAPE):
             found = {**point.recipe.get_config(), **dataclasses.asdict(point.pattern)}
             assert {field for field in own if own[field] != found[field]} <= {point.varied}
             assert found[point.varied] == point.value
 
     def test_own_value_is_always_among_them(self):
         """What is varied takes the recipe's own value once, even if that was not asked for."""
-        points = sweep_points("paper", SHAPE, poison_rates=[0.15], sizes=[0.4], amplitudes=[0.2, 1])
+        points = hk.sweep.points("paper", SHAPE, poison_rates=[0.15], sizes=[0.4], amplitudes=[0.2, 1])
         values = [(point.varied, point.value) for point in points]
         assert values == [
             *(("poison_rate", 0.15), ("poison_rate", 0.3)),
@@ -77,11 +77,11 @@ class TestPoints:
     def test_blocks_are_varied_in_their_side(self):
         """Blocks cover everything, so that the size varied is their side, as far as two go into an image."""
         for shape, sizes in {(28, 28, 1): [1, 2, 4, 7], (8, 8, 1): [1, 2, 4], (30,): [1]}.items():
-            points = sweep_points("balanced", shape)
+            points = hk.sweep.points("balanced", shape)
             assert [point.value for point in points if point.varied == "block_size"] == sizes
 
     def test_least_amplitude_is_never_above_the_greatest(self):
-        points = sweep_points("balanced", SHAPE, amplitudes=[0.02, 0.1])
+        points = hk.sweep.points("balanced", SHAPE, amplitudes=[0.02, 0.1])
         least = {point.value: point.recipe.min_amplitude for point in points if point.varied == "amplitude"}
         assert least == {0.02: 0.02, 0.1: 0.05, 0.3: 0.05}
 
@@ -96,12 +96,12 @@ class TestPoints:
     )
     def test_values_must_be_possible(self, changes, message):
         with pytest.raises(InvalidArgumentError, match=message):
-            sweep_points("paper", SHAPE, **changes)
+            hk.sweep.points("paper", SHAPE, **changes)
 
     def test_schedules_are_not_varied(self):
         recipe = dataclasses.replace(hk.recipes.PAPER, amplitude=((0, 1.0), (3, 0.5)))
         with pytest.raises(InvalidArgumentError, match=r"`amplitude` must be a number, not a schedule.*Received"):
-            sweep_points(recipe, SHAPE)
+            hk.sweep.points(recipe, SHAPE)
 
 
 def default_pattern(name):
@@ -151,7 +151,7 @@ class TestFound:
 class TestFiles:
     def test_recipes_own_point_is_trained_once(self, data, tmp_path, trainings):
         """The point that is in all three series is made once, and the control is one training for all."""
-        points = sweep_points("paper", SHAPE, poison_rates=[], sizes=[], amplitudes=[])
+        points = hk.sweep.points("paper", SHAPE, poison_rates=[], sizes=[], amplitudes=[])
         results = run(data, points, tmp_path, epochs=1)
         assert [point.varied for point in points] == ["poison_rate", "watermark_size", "amplitude"]
         assert [honeypot is None for honeypot in trainings] == [True, False]
@@ -176,7 +176,7 @@ class TestFiles:
 
         points = rates(0.1, 0.2, 0.3, 0.4)
         with pytest.raises(KeyboardInterrupt):
-            run(data, points, tmp_path, epochs=1, attacks=[Interrupted(0.3, steps=3)])
+            run(data, points, tmp_path, epochs=1, attacks=[Interrupted(0.5, steps=5)])
         # The control, two points, and the one that was lost.
         assert len(trainings) == 4
         assert len(list(tmp_path.glob("*.json"))) == 2
@@ -231,11 +231,15 @@ class TestFiles:
         assert result.baseline_clean_accuracy.count == right.sum()
         assert not list(tmp_path.glob("*.keras"))
 
-    def test_progress_is_a_line_a_point(self, swept, data, capsys):
-        run(data, rates(0.1, 0.3), swept[0], verbose=1)
-        lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 2
-        assert lines[0].startswith("[1/2] paper, poison_rate=0.1: accuracy ")
+    def test_progress_is_shown_if_asked_for(self, swept, data, capsys):
+        for verbose, shown in ((0, ""), (1, "2/2")):
+            run(data, rates(0.1, 0.3), swept[0], verbose=verbose)
+            assert shown in capsys.readouterr().out
+
+    def test_result_is_a_line(self, swept):
+        line = str(swept[1][0])
+        assert line.startswith("paper, poison_rate=0.1: accuracy ")
+        assert "wrong key" in line
 
 
 class TestBadInput:

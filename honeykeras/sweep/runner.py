@@ -1,4 +1,4 @@
-"""`sweep`: what honeypots cost and what attacks draw of them, over poison rate, size of the watermark and amplitude."""
+"""`run`: what honeypots cost and what attacks draw of them, over poison rate, size of the watermark and amplitude."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from honeykeras._files import PathLike
 from honeykeras.attacks import AdversarialExamples, Attack
 from honeykeras.data import Data
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.evaluation import sweep_files
 from honeykeras.evaluation.arena import attack_correct, check_attacks
 from honeykeras.evaluation.reconstruction import reconstruct
-from honeykeras.evaluation.results import SweepResult
 from honeykeras.evaluation.statistics import Proportion
-from honeykeras.evaluation.sweep_points import SweepPoint
 from honeykeras.honeypot import Honeypot
 from honeykeras.keys import WatermarkKey
 from honeykeras.outputs import predict_labels
+from honeykeras.sweep import files
+from honeykeras.sweep.grid import SweepPoint, SweepResult
 
 
-def sweep(
+def run(
     data: Data,
     points: Sequence[SweepPoint],
     folder: PathLike,
@@ -53,13 +52,13 @@ def sweep(
     Example:
 
     ```python
-    points = sweep_points("paper", data.input_shape) + sweep_points("balanced", data.input_shape)
-    results = sweep(data, points, "sweep", master=secrets.token_bytes(32), attacks=[hk.attacks.PGD()], epochs=4)
+    points = hk.sweep.points("paper", data.input_shape) + hk.sweep.points("balanced", data.input_shape)
+    results = hk.sweep.run(data, points, "sweep", master=secrets.token_bytes(32), attacks=[hk.attacks.PGD()], epochs=4)
     ```
 
     Args:
         data: The data set. For a sweep of a smaller scale, see `Data.reduced`.
-        points: The honeypots, for example those of `sweep_points`.
+        points: The honeypots, for example those of `points`.
         folder: Where the points are kept. It is made if need be.
         master: The 32 secret bytes of all keys; they differ in their family of patterns alone. To go on with a sweep,
             it must be the same.
@@ -70,7 +69,7 @@ def sweep(
         baseline: A classifier of the same kind, trained as long on the same data without a honeypot, if there is one
             already. Otherwise it is trained.
         seed: Seed of weights and shuffling.
-        verbose: 0 shows nothing, 1 a line for each point, 2 how trainings and attacks go as well.
+        verbose: 0 shows nothing, 1 a progress bar, 2 how trainings and attacks go as well.
 
     Returns:
         What was found at each point, in their order.
@@ -84,13 +83,13 @@ def sweep(
     _checks.instance("data", data, Data, "a Data, such as data.load gives")
     by_name = check_attacks(attacks, data.input_range)
     if not points:
-        raise InvalidArgumentError("`points` must hold at least one point. Received: none. `sweep_points` makes some.")
+        raise InvalidArgumentError("`points` must hold at least one point. Received: none. `sweep.points` makes some.")
     trained_with = {
         "epochs": _checks.whole_number("epochs", epochs),
         "batch_size": _checks.whole_number("batch_size", batch_size),
         "seed": _checks.seed(seed),
     }
-    common = {"data": sweep_files.describe_data(data), **trained_with}
+    common = {"data": files.describe_data(data), **trained_with}
     attacked_with = {
         "samples": _checks.whole_number("samples", samples),
         "attacks": {name: attack.get_config() for name, attack in by_name.items()},
@@ -106,15 +105,16 @@ def sweep(
     for point in points:
         settings = _settings(point, honeypot_of(point).key, {**common, **attacked_with})
         # Not after what is varied: several points may have the same settings.
-        kept.append((sweep_files.path_of(folder, f"{data.name}-{point.recipe.name}", settings), settings))
+        kept.append((files.path_of(folder, f"{data.name}-{point.recipe.name}", settings), settings))
         # What is wrong with a file is told before hours of training.
-        sweep_files.read(*kept[-1])
+        files.read(*kept[-1])
 
     plain: _Attacked | None = None
     results = []
+    progress = keras.utils.Progbar(len(points), unit_name="point", verbose=verbose) if verbose else None
     for number, (point, (path, settings)) in enumerate(zip(points, kept, strict=True), 1):
         # Read again: another point of the same settings, or another process, may have made it by now.
-        figures = sweep_files.read(path, settings)
+        figures = files.read(path, settings)
         if figures is None:
             if plain is None:
                 if baseline is None:
@@ -125,11 +125,11 @@ def sweep(
             model, _ = training.fit_reference(data, honeypot, **trained_with, verbose=_inner(verbose))
             honey = _Attacked.of(model, data, by_name, samples, verbose)
             figures = _compare(_poisoned(data, point), honeypot.key, honey, plain)
-            sweep_files.write(path, settings, figures)
+            files.write(path, settings, figures)
         fields = {field.name: getattr(figures, field.name) for field in dataclasses.fields(figures)}
         results.append(SweepResult(point.recipe.name, point.varied, point.value, **fields))
-        if verbose:
-            print(f"[{number}/{len(points)}] {_line(results[-1])}", flush=True)
+        if progress:
+            progress.update(number)
     return results
 
 
@@ -153,7 +153,7 @@ def _baseline(
     data: Data, folder: PathLike, common: Mapping[str, Any], trained_with: Mapping[str, int], verbose: int
 ) -> keras.Model:
     """The model without a honeypot: kept, so that points made after an interruption are held against the same one."""
-    path = sweep_files.path_of(folder, f"{data.name}-no_honeypot", common, ".keras")
+    path = files.path_of(folder, f"{data.name}-no_honeypot", common, ".keras")
     if path.exists():
         return models.load(path)
     model, _ = training.fit_reference(data, None, **trained_with, verbose=_inner(verbose))
@@ -180,9 +180,9 @@ def _poisoned(data: Data, point: SweepPoint) -> Proportion:
     return Proportion(poisoning.planned_samples(counts, point.recipe.max_poison_rate), len(data.train))
 
 
-def _compare(poisoned: Proportion, key: WatermarkKey, honey: _Attacked, plain: _Attacked) -> sweep_files.Figures:
+def _compare(poisoned: Proportion, key: WatermarkKey, honey: _Attacked, plain: _Attacked) -> files.Figures:
     decoys = key.control_decoys()
-    return sweep_files.Figures(
+    return files.Figures(
         poisoned,
         honey.clean_accuracy,
         plain.clean_accuracy,
@@ -190,16 +190,4 @@ def _compare(poisoned: Proportion, key: WatermarkKey, honey: _Attacked, plain: _
             name: reconstruct(key, decoys, (honey.model, made), (plain.model, plain.examples[name]))
             for name, made in honey.examples.items()
         },
-    )
-
-
-def _line(result: SweepResult) -> str:
-    drawn = ", ".join(
-        f"{attack} {found.cosine_similarity.value:.3f} (wrong key {found.wrong_key.value:.3f}, "
-        f"no honeypot {found.no_honeypot.value:.3f}, n={found.n})"
-        for attack, found in result.reconstruction.items()
-    )
-    return (
-        f"{result.recipe}, {result.varied}={result.value:g}: accuracy {result.clean_accuracy.value:.2%} "
-        f"(without {result.baseline_clean_accuracy.value:.2%}), {drawn}"
     )

@@ -1,4 +1,4 @@
-"""`sweep_points`: a recipe and its neighbours, one thing varied at a time."""
+"""`points`: a recipe and its neighbours, one thing varied at a time; and what is found at each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from honeykeras import _checks, patterns, recipes
 from honeykeras.errors import InvalidArgumentError
+from honeykeras.evaluation.results import Reconstruction
+from honeykeras.evaluation.statistics import Proportion
 from honeykeras.patterns import FAMILIES, Blocks, Scattered
 from honeykeras.recipes import Recipe
 
@@ -35,7 +37,42 @@ class SweepPoint:
     value: float
 
 
-def sweep_points(
+@dataclasses.dataclass(frozen=True)
+class SweepResult:
+    """One point of a sweep: what the honeypot costs there, and how much of it attacks draw.
+
+    Attributes:
+        recipe: Name of the recipe that is varied.
+        varied: What of it is: `"poison_rate"`, `"amplitude"`, and `"watermark_size"` or `"block_size"`.
+        value: To which value.
+        poisoned: How many of the training images are watermarked each epoch. Where a class is too small to give its
+            part, that is less than the poison rate says; see `Honeypot.poison`.
+        clean_accuracy: Of the model with the honeypot, on the clean test images.
+        baseline_clean_accuracy: Of the model trained as long without one; the same at all points.
+        reconstruction: How much of the watermark attacks draw, with the controls, by attack.
+    """
+
+    recipe: str
+    varied: str
+    value: float
+    poisoned: Proportion
+    clean_accuracy: Proportion
+    baseline_clean_accuracy: Proportion
+    reconstruction: Mapping[str, Reconstruction]
+
+    def __str__(self) -> str:
+        drawn = ", ".join(
+            f"{attack} {found.cosine_similarity.value:.3f} (wrong key {found.wrong_key.value:.3f}, "
+            f"no honeypot {found.no_honeypot.value:.3f}, n={found.n})"
+            for attack, found in self.reconstruction.items()
+        )
+        return (
+            f"{self.recipe}, {self.varied}={self.value:g}: accuracy {self.clean_accuracy.value:.2%} "
+            f"(without {self.baseline_clean_accuracy.value:.2%}), {drawn}"
+        )
+
+
+def points(
     recipe: str | Recipe,
     input_shape: Sequence[int],
     *,
