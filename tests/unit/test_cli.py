@@ -386,6 +386,31 @@ class TestSteps:
         assert f"Wrote {tmp_path}/serving/7." in capsys.readouterr().out
 
 
+class TestOtherRange:
+    def test_every_step_follows_the_keys_range(self, tmp_path):
+        """Of a model that takes bytes."""
+        path = {name: str(tmp_path / name) for name in ("k", "t", "d", "r.json", "s", "m", "a")}
+        model = ["--model", f"{path['t']}/model.keras"]
+        shape = ["--input-shape", "8,8,1", "--num-classes", "10", "--input-range", "0,255"]
+        assert run(["keygen", path["k"], *shape]) == 0
+        assert run(["train", "--key", path["k"], "--epochs", "4", "--output", path["t"], "--verbose", "0"]) == 0
+        kind = ["--kind", "trapdoor", "--max-fpr", "0.05", "--output", path["d"]]
+        assert run(["detector", "fit", *model, "--key", path["k"], *kind]) == 0
+        judged = ["--baseline", f"{path['t']}/baseline.keras", "--key", path["k"], "--detector", path["d"]]
+        few = ["--samples", "20", "--steps", "5", "--verbose", "0"]
+        assert run(["evaluate", *model, *judged, *few, "--output", path["r.json"]]) == 0
+        report = json.loads((tmp_path / "r.json").read_text())
+        assert report["viability"]["baseline_clean_accuracy"] > 0.5
+        assert report["settings"]["attacks"]["pgd"]["epsilon"] == pytest.approx(0.3 * 255)
+        assert report["detection"]["attacks"]["pgd"]["attack_success_rate"] > 0.5
+        sealed = ["--detector", path["d"], "--sealing-key", path["s"], "--output", path["m"]]
+        assert run(["export", *model, *sealed]) == 0
+        trust = ["--unsigned", "--sealing-key", path["s"], "--report", path["r.json"]]
+        assert run(["verify", f"{path['m']}/1", *trust]) == 0
+        assert run(["attack", *model, "--input-range", "0,255", *few, "--output", path["a"]]) == 0
+        assert hk.attacks.Shards.open(path["a"]).load().x.max() > 200
+
+
 class TestReport:
     def test_page_card_and_events(self, quickstart, tmp_path, capsys):
         cards = ["--model-card", "card.md", "--model-card", "card.json"]
