@@ -36,6 +36,10 @@ class Split:
         """The split as a data set of `(image, label)`, in order."""
         return tf.data.Dataset.from_tensor_slices((self.x, self.y))
 
+    def head(self, count: int) -> Split:
+        """The first so many samples, in memory; all, if there are no more."""
+        return Split(self.x[:count], self.y[:count])
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -53,6 +57,7 @@ class Data:
         needs_branch: Whether a small convolutional classifier sees a faint watermark in such images only by a branch
             (`models.add_branch`).
         input_range: Least and greatest value of an input.
+        class_names: What the classes are called, in the order of their indices; None where they have numbers alone.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Data:
     test: Split
     needs_branch: bool = False
     input_range: InputRange = UNIT
+    class_names: tuple[str, ...] | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -82,7 +88,7 @@ class Data:
             InvalidArgumentError: If it is no such number.
         """
         count = _checks.whole_number("train_samples", train_samples, 1, len(self.train))
-        return dataclasses.replace(self, train=Split(self.train.x[:count], self.train.y[:count]))
+        return dataclasses.replace(self, train=self.train.head(count))
 
     def rescaled(self, input_range: RangeLike) -> Data:
         """The same images for a model whose inputs have another range, as one that takes bytes or [-1, 1].
