@@ -23,6 +23,7 @@ setup(
         "honeykeras",
         "honeykeras.attacks",
         "honeykeras.cli",
+        "honeykeras.data",
         "honeykeras.detection",
         "honeykeras.evaluation",
         "honeykeras.export",

@@ -10,7 +10,10 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # What Keras and TensorFlow begin with before they say why.
 _WHERE = ("Exception encountered", "Graph execution error", "Detected at node", 'File "')
 # Which operation it was, and where in the graph.
-_OPERATION = re.compile(r"\{\{.*?\}\} | \[Op:.*| \[\[\{\{.*")
+_OPERATION = re.compile(
+    r"\{\{.*?\}\} | \[Op:.*| \[\[\{\{.*"
+    r"|Error in user-defined function passed to \S+ transformation with iterator: \S+: "
+)
 
 
 def first_line(error: BaseException) -> str:

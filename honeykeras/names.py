@@ -5,9 +5,6 @@ Nothing here needs TensorFlow, so that the command line can check them at once.
 
 from __future__ import annotations
 
-DATASETS = {"digits": 10, "mnist": 10, "cifar10": 10}
-"""Data sets, and how many classes each has."""
-
 FAMILIES = ("blocks", "scattered")
 """Families of patterns."""
 

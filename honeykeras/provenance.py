@@ -17,6 +17,7 @@ from honeykeras._files import PathLike, as_path
 from honeykeras.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from honeykeras.data import Data
     from honeykeras.honeypot import Honeypot
 
 FILE = "training.json"
@@ -26,21 +27,24 @@ _HISTORY = {
     "type": "object",
     "additionalProperties": {"type": "array", "items": {"type": ["number", "null"]}},
 }
+_DIGEST = {"type": ["string", "null"], "pattern": "^[0-9a-f]{16}$"}
 # Room for histories of many thousand epochs.
 _MAX_BYTES = 2**24
 
 
-def settings_of(dataset: str, honeypot: Honeypot, *, epochs: int, seed: int) -> dict[str, Any]:
+def settings_of(data: Data, honeypot: Honeypot, *, epochs: int, seed: int) -> dict[str, Any]:
     """The settings of a training, as plain data. Nothing secret.
 
     Args:
-        dataset: The name of the data set.
+        data: The data set.
         honeypot: What is planted, once its data set was poisoned.
         epochs: How many epochs.
         seed: The seed of split, weights and shuffling.
     """
     return {
-        "dataset": dataset,
+        "dataset": data.source or data.name,
+        "digest": data.digest,
+        "class_names": None if data.class_names is None else list(data.class_names),
         "seed": seed,
         "key_id": honeypot.key.key_id,
         "watermark": honeypot.key.description.get_config()["watermark"],
@@ -115,10 +119,31 @@ def check(trained: Mapping[str, Any], **expected: Any) -> None:
             )
 
 
+def check_data(trained: Mapping[str, Any], data: Data) -> None:
+    """Sees to it that a model is judged on what it was trained on, cut alike, wherever that lies now.
+
+    Args:
+        trained: What `read` gave; where that is nothing, nothing is checked.
+        data: What it is judged on.
+
+    Raises:
+        InvalidArgumentError: If it was trained on other data.
+    """
+    if trained and data.digest is not None and trained["digest"] not in (None, data.digest):
+        raise InvalidArgumentError(
+            f"The model must be judged on the data that it was trained on, {_checks.shown(trained['dataset'])} as it "
+            f"was then (digest {trained['digest']}), cut by the same seed. Received: {data.source or data.name}, of "
+            f"digest {data.digest}."
+        )
+
+
 def _schema() -> dict[str, Any]:
     reports = report.schema()
-    settings = {**reports["properties"]["settings"], "required": ["dataset", "seed", "key_id", "recipe", "epochs"]}
-    settings["properties"] = {**settings["properties"], "key_id": reports["properties"]["key_id"]}
+    settings = {
+        **reports["properties"]["settings"],
+        "required": ["dataset", "digest", "seed", "key_id", "recipe", "epochs"],
+    }
+    settings["properties"] = {**settings["properties"], "key_id": reports["properties"]["key_id"], "digest": _DIGEST}
     return {
         "type": "object",
         "additionalProperties": False,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Detail of images (see `survey`) from which on strengths need not fall: handwritten digits have .11 (MNIST) and more,
 # photographs about .05 (CIFAR-10).
-_DETAIL = 0.1
+DRAWINGS_DETAIL = 0.1
 
 # A number, or points (epoch, value) between which the value is interpolated and beyond which it stays.
 Schedule = float | tuple[tuple[float, float], ...]
@@ -116,9 +116,9 @@ class Recipe:
             detail: The root mean square of what a pixel is beyond its neighbourhood's mean, as a share of the width of
                 the input range, or None for inputs that are no images.
         """
-        if not self.follow_data or detail is None or detail >= _DETAIL:
+        if not self.follow_data or detail is None or detail >= DRAWINGS_DETAIL:
             return self
-        share = (detail / _DETAIL) ** 2
+        share = (detail / DRAWINGS_DETAIL) ** 2
         return dataclasses.replace(
             self,
             amplitude=_scaled(self.amplitude, share),

@@ -13,11 +13,13 @@ from honeykeras.data import Data
 from honeykeras.honeypot import Honeypot
 from honeykeras.models import add_branch, small_cnn
 
-EPOCHS = {"digits": 120, "mnist": 4, "cifar10": 5}
-"""What the reference classifier needs to settle, by data set."""
-
 _SHUFFLE_BUFFER = 10_000
 _LEARNING_RATE = 1e-3
+
+
+def default_epochs(samples: int) -> int:
+    """How many epochs the reference classifier needs to settle on so many training samples."""
+    return max(3, min(120, round(200_000 / samples)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +119,7 @@ def fit_reference(
     _checks.seed(seed)
     callbacks = []
     if honeypot is not None:
-        callbacks.append(HoneyCallback(honeypot, probe=(data.detector.x, data.detector.y)))
+        callbacks.append(HoneyCallback(honeypot, probe=data.detector.dataset()))
     batches = data.train.dataset().shuffle(_SHUFFLE_BUFFER, seed=seed).batch(batch_size)
     if honeypot is not None:
         batches = batches.apply(honeypot.poison)

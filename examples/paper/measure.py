@@ -53,7 +53,7 @@ def make_attacks(names: list[str], parts: data.Data, seed: int) -> list[attacks.
 def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path) -> tuple[dict, dict]:
     """Trains the models, or reads those of an interrupted run; returns them, and how they were trained."""
     honeypot = hk.Honeypot(example_key(options.recipe, seed, parts), options.recipe)
-    epochs = options.epochs or training.EPOCHS[options.dataset]
+    epochs = options.epochs or training.default_epochs(len(parts.train))
     if not folder.exists():
         begin = time.monotonic()
         trained = training.train(parts, honeypot, epochs=epochs, yardstick=True, seed=seed, verbose=2)
@@ -64,7 +64,7 @@ def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path
         scratch.mkdir(parents=True)
         for name in _MODELS:
             models.save(getattr(trained, name), scratch / f"{name}.keras")
-        settings = provenance.settings_of(options.dataset, honeypot, epochs=epochs, seed=seed)
+        settings = provenance.settings_of(parts, honeypot, epochs=epochs, seed=seed)
         provenance.write(
             scratch,
             {**settings, "seconds": {"training": seconds}},
@@ -110,7 +110,7 @@ def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
 
 def record(options: argparse.Namespace, seed: int, swept: Sequence[hk.sweep.SweepResult] | None = None) -> Path:
     """Measures, unless that was done, and adds the sweep, if there is one; returns where the report is."""
-    folder = options.output / f"{options.dataset}-{options.recipe}-{seed}"
+    folder = options.output / f"{Path(options.dataset).stem}-{options.recipe}-{seed}"
     path = folder.with_suffix(".json")
     if not path.exists():
         options.output.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("dataset", choices=data.names())
+    parser.add_argument("dataset", help="what `honeykeras.data.load` reads, such as mnist")
     parser.add_argument("--recipe", choices=[recipe.name for recipe in recipes.ALL], default=recipes.BALANCED.name)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds to measure")
     parser.add_argument("--attacks", nargs="+", choices=attacks.names(), default=attacks.names(), help="which attacks")

@@ -16,7 +16,7 @@ from pathlib import Path
 import measure
 import sweep
 
-from honeykeras import attacks, data, recipes, report
+from honeykeras import attacks, recipes, report
 
 # The scores of `full`, and the attackers who know of honeypots, are about keys of blocks.
 _JUDGED = {
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("dataset", choices=data.names())
+    parser.add_argument("dataset", help="what `honeykeras.data.load` reads, such as mnist")
     parser.add_argument("--attacks", nargs="+", choices=attacks.names(), default=attacks.names(), help="which attacks")
     parser.add_argument("--samples", type=int, default=200, help="images that each attack is run on")
     parser.add_argument("--epochs", type=int, help="epochs, instead of what the data set needs")

@@ -23,7 +23,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("dataset", choices=data.names())
+    parser.add_argument("dataset", help="what `honeykeras.data.load` reads, such as mnist")
     names = [recipe.name for recipe in recipes.ALL]
     parser.add_argument("--recipes", nargs="+", choices=names, default=["paper", "balanced"], help="which recipes")
     parser.add_argument("--attacks", nargs="+", choices=attacks.names(), default=attacks.names(), help="which attacks")
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> list[sweep.SweepResult]:
         options.output,
         master=example_master(options.seed),
         attacks=make_attacks(options.attacks, parts, options.seed),
-        epochs=options.epochs or training.EPOCHS[options.dataset],
+        epochs=options.epochs or training.default_epochs(len(parts.train)),
         samples=options.samples,
         seed=options.seed,
         verbose=1,

@@ -28,13 +28,7 @@ from honeykeras.errors import InvalidArgumentError
 @options.model
 @options.artifact
 @options.dataset
-@click.option(
-    "--input-range",
-    type=options.Numbers(float, "low,high"),
-    default="0,1",
-    show_default=True,
-    help="Least and greatest value of the model's inputs; images and attack are scaled to it.",
-)
+@options.input_range
 @click.option(
     "--attack",
     "attack_name",
@@ -69,7 +63,7 @@ def attack(
     sealing_key_path: Path | None,
     public_key: Path | None,
     unsigned: bool,
-    dataset: str,
+    source: options.DataSource,
     input_range: tuple[float, float],
     attack_name: str,
     target: int | None,
@@ -92,9 +86,6 @@ def attack(
 
     bounds = InputRange.of(input_range)
     attacks.check([attack_name], settings)
-    classes = names.DATASETS[dataset]
-    if target is not None and target >= classes:
-        raise InvalidArgumentError(f"`--target` must be a class from 0 to {classes - 1}. Received: {target}.")
     options.check_model(model_path, sealing_key_path, public_key, unsigned)
     if not output.is_dir():
         check_absent(output, holds=())
@@ -104,7 +95,9 @@ def attack(
     from honeykeras.evaluation import correctly_classified
 
     model = options.load_model(model_path, sealing_key_path, public_key, unsigned)
-    data = hk.data.load(dataset, seed=seed).rescaled(bounds)
+    data = source.load(seed=seed, input_range=bounds, verbose=verbose)
+    if target is not None and target >= data.num_classes:
+        raise InvalidArgumentError(f"`--target` must be a class from 0 to {data.num_classes - 1}. Received: {target}.")
     (chosen,) = attacks.make([attack_name], settings, data, seed, targeted=target is not None)
     images = correctly_classified(model, data.test, samples, data.input_range, num_classes=data.num_classes)
     if target is not None:

@@ -54,7 +54,7 @@ def fit(
     model_path: Path,
     key_path: Path,
     passphrase_file: Path | None,
-    dataset: str,
+    source: options.DataSource,
     kind: str | None,
     attack_names: tuple[str, ...],
     max_fpr: float | None,
@@ -77,13 +77,16 @@ def fit(
     options.check_exists(model_path, "a .keras file or the folder of a SavedModel")
     key = options.read_key(key_path, passphrase_file)
     passphrase = options.read_passphrase(detector_passphrase_file)
-    provenance.check(provenance.read(model_path), dataset=dataset, key_id=key.key_id, seed=seed)
+    trained = provenance.read(model_path)
+    provenance.check(trained, key_id=key.key_id, seed=seed)
     load_tensorflow()
     import honeykeras as hk
     from honeykeras.detection import extractor_cache
     from honeykeras.evaluation import MAX_FPR, fit_detector
 
-    model, data = hk.models.load(model_path), hk.data.load(dataset, seed=seed).for_key(key)
+    model = hk.models.load(model_path)
+    data = source.load(seed=seed, input_range=key.input_range, verbose=verbose)
+    provenance.check_data(trained, data)
     fitted = fit_detector(
         model,
         key,

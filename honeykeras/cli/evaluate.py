@@ -16,6 +16,7 @@ from honeykeras.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from honeykeras.attacks import Attack
+    from honeykeras.data import Data
 
 
 @click.command(
@@ -79,7 +80,7 @@ def evaluate(
     baseline_path: Path,
     key_path: Path,
     passphrase_file: Path | None,
-    dataset: str,
+    source: options.DataSource,
     attack_names: tuple[str, ...],
     detector_path: Path | None,
     detector_passphrase_file: Path | None,
@@ -113,7 +114,7 @@ def evaluate(
     if detector_path is not None:
         _check_detector(detector_path, key.key_id, kind, max_fpr)
     trained = provenance.read(model_path)
-    provenance.check(trained, dataset=dataset, key_id=key.key_id, seed=seed)
+    provenance.check(trained, key_id=key.key_id, seed=seed)
     passphrase = options.read_passphrase(detector_passphrase_file)
     load_tensorflow()
     import honeykeras as hk
@@ -124,7 +125,8 @@ def evaluate(
     model = options.load_model(model_path, sealing_key_path, public_key, unsigned)
     baseline = hk.models.load(baseline_path)
     yardstick = hk.models.load(yardstick_path) if yardstick_path else None
-    data = hk.data.load(dataset, seed=seed).for_key(key)
+    data = source.load(seed=seed, input_range=key.input_range, verbose=verbose)
+    provenance.check_data(trained, data)
     used = attacks.make(attack_names, settings, data, seed)
     evaluation = judge(
         model,
@@ -141,17 +143,17 @@ def evaluate(
         seed=seed,
         verbose=verbose,
     )
-    document = hk.report.make(evaluation, {**trained, **settings_of(dataset, used, samples, seed)})
+    document = hk.report.make(evaluation, {**trained, **source.settings(), **settings_of(data, used, samples, seed)})
     hk.report.write(output, document, overwrite=overwrite)
     hk.report.write_page(page, document, overwrite=overwrite)
     table.show(evaluation)
     click.echo(f"Wrote {output} and {page}.")
 
 
-def settings_of(dataset: str, used: Sequence[Attack], samples: int, seed: int) -> Mapping[str, Any]:
+def settings_of(data: Data, used: Sequence[Attack], samples: int, seed: int) -> Mapping[str, Any]:
     """How models were judged, for a report."""
     return {
-        "dataset": dataset,
+        "class_names": None if data.class_names is None else list(data.class_names),
         "seed": seed,
         "attacks": {attack.name: attack.get_config() for attack in used},
         "samples": samples,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import click
 
-from honeykeras import names
+from honeykeras import _datasets, names
 from honeykeras._files import read_file
 from honeykeras.errors import InvalidArgumentError
 
@@ -58,15 +60,90 @@ def described(*examples: str) -> dict[str, Any]:
     return {"epilog": f"\b\nExample:\n  {lines}", "context_settings": {"max_content_width": 100}}
 
 
+@dataclasses.dataclass(frozen=True)
+class DataSource:
+    """What the options of `dataset` name.
+
+    Attributes:
+        source: What `data.load` reads.
+        image_size: Height and width to resize images to, if any.
+        features: What is in a folder of TFRecords, if it does not say.
+    """
+
+    source: str
+    image_size: tuple[int, int] | None
+    features: Path | None
+
+    def load(self, *, seed: int, input_range: Any = (0.0, 1.0), verbose: int = 0) -> Any:
+        """Loads the data set: a `Data`."""
+        from honeykeras import data
+
+        return data.load(
+            self.source,
+            seed=seed,
+            input_range=input_range,
+            image_size=self.image_size,
+            features=self.features,
+            verbose=verbose,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What is to be known to load it again, for `training.json` and reports."""
+        size = {} if self.image_size is None else {"image_size": list(self.image_size)}
+        return {"dataset": self.source, **size}
+
+
+def dataset(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that name a data set; the command gets them as one `DataSource`, called `source`."""
+
+    @functools.wraps(command)
+    def with_source(
+        *args: Any, dataset: str, image_size: tuple[int, ...] | None, features: Path | None, **options: Any
+    ) -> Any:
+        kind = _datasets.kind_of(dataset)
+        if image_size is not None and (len(image_size) not in (1, 2) or min(image_size) < 1):
+            raise InvalidArgumentError(
+                f"`--image-size` must be one or two sizes, as 96 or 96,128. Received: {image_size}."
+            )
+        if features is not None:
+            check_exists(features, "a file features.json")
+            if kind != "folder":
+                raise InvalidArgumentError(f"`--features` is for a folder of TFRecords. Received: {dataset}.")
+        size = None if image_size is None else (image_size[0], image_size[-1])
+        return command(*args, source=DataSource(dataset, size, features), **options)
+
+    return together(
+        click.option(
+            "--dataset",
+            metavar="SOURCE",
+            default="digits",
+            show_default=True,
+            help="The data set: digits, a name of tensorflow-datasets (mnist, cifar100:3.0.2), a folder with a "
+            "subfolder of images for each class, an .npz file (x_train, y_train, x_test, y_test; or x, y), a folder of "
+            "TFRecords, or a function that returns one, file.py:function or package.module:function.",
+        ),
+        click.option(
+            "--image-size",
+            type=Numbers(int, "height,width"),
+            help="Resize images to this, for example 96 or 96,128. Defaults to images as they are, all of one size.",
+        ),
+        click.option(
+            "--features",
+            type=PATH,
+            help="For a folder of TFRecords without one: the file features.json, as tensorflow-datasets writes it.",
+        ),
+    )(with_source)
+
+
 RATE = Real(0, 1, min_open=True, max_open=True)
 
 version = click.argument("version", type=PATH)
-dataset = click.option(
-    "--dataset",
-    type=click.Choice(list(names.DATASETS)),
-    default="digits",
+input_range = click.option(
+    "--input-range",
+    type=Numbers(float, "low,high"),
+    default="0,1",
     show_default=True,
-    help="The data set. All but digits come through tensorflow-datasets.",
+    help="Least and greatest value of the model's inputs: bytes are scaled to it, and numbers must lie in it.",
 )
 model = click.option(
     "--model",

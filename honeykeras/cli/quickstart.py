@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ WRITTEN = (
     show_default=True,
     help="Folder to make. One that is there already is refused.",
 )
+@options.input_range
 @recipes.options
 @click.option(
     "--epochs", type=options.COUNT, help="Epochs, with the honeypot and without. Defaults to what the data set needs."
@@ -55,8 +57,9 @@ WRITTEN = (
 @options.overwrite
 @options.verbose
 def quickstart(
-    dataset: str,
+    source: options.DataSource,
     output: Path,
+    input_range: tuple[float, float],
     recipe: str,
     poison_rate: float | None,
     amplitude: float | None,
@@ -85,8 +88,9 @@ def quickstart(
     with staged(output, overwrite=overwrite, holds=WRITTEN) as folder:
         folder.mkdir()
         evaluation = run(
-            dataset,
+            source,
             folder,
+            input_range=input_range,
             recipe=planted,
             epochs=epochs,
             kind=kind,
@@ -102,9 +106,10 @@ def quickstart(
 
 
 def run(
-    dataset: str,
+    source: options.DataSource,
     folder: Path,
     *,
+    input_range: tuple[float, float],
     recipe: Recipe,
     epochs: int | None,
     kind: str | None,
@@ -117,38 +122,38 @@ def run(
 ) -> Evaluation:
     """Plants, fits, judges and exports, into a folder."""
     import honeykeras as hk
-    from honeykeras import attacks, data, report, training
+    from honeykeras import attacks, report, training
     from honeykeras.detection import extractor_cache
     from honeykeras.detection.calibration import check_sample_size
     from honeykeras.evaluation import MAX_FPR, fit_detector
     from honeykeras.export import SealingKey, save, save_guarded
 
-    click.echo(f"1/5  Loading {dataset}")
-    parts = data.load(dataset, seed=seed)
-    epochs = training.EPOCHS[dataset] if epochs is None else epochs
+    click.echo(f"1/5  Loading {source.source}")
+    parts = source.load(seed=seed, input_range=input_range, verbose=verbose)
+    epochs = training.default_epochs(len(parts.train)) if epochs is None else epochs
     max_fpr = MAX_FPR if max_fpr is None else max_fpr
     # Told now, and not after the training.
     check_sample_size(len(parts.calibration), max_fpr)
 
     click.echo(f"2/5  Drawing a key, for {len(parts.train)} training images of shape {parts.input_shape}")
     family = hk.patterns.FAMILIES[recipe.family].for_inputs(parts.input_shape)
-    key = hk.WatermarkKey.generate(parts.input_shape, parts.num_classes, pattern=family)
+    key = hk.WatermarkKey.generate(parts.input_shape, parts.num_classes, pattern=family, input_range=parts.input_range)
     key.save(folder / "watermark.key")
 
     click.echo(f"3/5  Training without a honeypot, then with one (recipe {recipe.name!r}), {epochs} epochs each")
     honeypot = hk.Honeypot(key, recipe)
     trained = training.train(parts, honeypot, epochs=epochs, seed=seed, verbose=verbose)
-    settings = provenance.settings_of(dataset, honeypot, epochs=epochs, seed=seed)
+    settings = {**provenance.settings_of(parts, honeypot, epochs=epochs, seed=seed), **source.settings()}
     train.write(folder, trained, settings)
 
     click.echo("4/5  Fitting a detector, attacking both models, and judging it with the key and eight wrong ones")
-    used = [attacks.PGD(epsilon=parts.epsilon, seed=seed)]
+    used = [attacks.PGD(epsilon=parts.epsilon, input_range=parts.input_range, seed=seed)]
     common: dict[str, Any] = {"attacks": used, "samples": samples, "seed": seed, "verbose": verbose}
     folder_of_extractors = extractor_cache.folder() if cache else None
     detector = fit_detector(trained.model, key, parts, kind=kind, max_fpr=max_fpr, cache=folder_of_extractors, **common)
     detector.save(folder / "detector.hk")
     evaluation = hk.evaluate(trained.model, key, parts, baseline=trained.baseline, detector=detector, **common)
-    document = report.make(evaluation, {**settings, **evaluate.settings_of(dataset, used, samples, seed)})
+    document = report.make(evaluation, {**settings, **evaluate.settings_of(parts, used, samples, seed)})
     report.write(folder / "report.json", document)
     report.write_page(folder / "report.html", document)
     for name in ("model_card.md", "model_card.json"):
@@ -157,6 +162,9 @@ def run(
     click.echo("5/5  Exporting for TensorFlow Serving, to hand out, and with the detector sealed in it")
     sealing_key = SealingKey.generate()
     sealing_key.save(folder / "model.key")
-    save(trained.model, folder / "serving" / f"{dataset}-public", keep_secret=detector)
-    save_guarded(trained.model, folder / "serving" / dataset, detector, sealing_key, policy=policy)
+    # What stands in a URL.
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", parts.name).strip(".-") or "model"
+    named: dict[str, Any] = {"class_names": parts.class_names}
+    save(trained.model, folder / "serving" / f"{name}-public", keep_secret=detector, **named)
+    save_guarded(trained.model, folder / "serving" / name, detector, sealing_key, policy=policy, **named)
     return evaluation

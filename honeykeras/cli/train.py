@@ -44,7 +44,7 @@ WRITTEN = ("model.keras", "baseline.keras", "yardstick.keras", provenance.FILE)
 @options.overwrite
 @options.verbose
 def train(
-    dataset: str,
+    source: options.DataSource,
     key_path: Path,
     passphrase_file: Path | None,
     recipe: str,
@@ -70,14 +70,15 @@ def train(
     load_tensorflow()
     import honeykeras as hk
 
-    data = hk.data.load(dataset, seed=seed).for_key(key)
+    data = source.load(seed=seed, input_range=key.input_range, verbose=verbose)
     honeypot = hk.Honeypot(key, planted)
     trained = hk.training.train(
         data, honeypot, epochs=epochs, batch_size=batch_size, yardstick=yardstick, seed=seed, verbose=verbose
     )
     with staged(output, overwrite=overwrite, holds=WRITTEN) as folder:
         folder.mkdir()
-        settings = {**provenance.settings_of(dataset, honeypot, epochs=epochs, seed=seed), "batch_size": batch_size}
+        settings = provenance.settings_of(data, honeypot, epochs=epochs, seed=seed)
+        settings |= {**source.settings(), "batch_size": batch_size}
         write(folder, trained, settings)
         written = [name for name in WRITTEN if (folder / name).exists()]
     click.echo(f"Wrote {', '.join(written)} to {output}.")

@@ -12,7 +12,7 @@ import numpy as np
 
 from honeykeras import _checks, corruptions
 from honeykeras.attacks import AdversarialExamples, Attack
-from honeykeras.data import Data, Split
+from honeykeras.data import Data, Part, Split
 from honeykeras.detection import CalibratedDetector, Samples
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.evaluation.results import AttackDetection, Corruption, DetectionRates, Example
@@ -36,7 +36,7 @@ _MOST_EXAMPLES = 4
 
 def correctly_classified(
     model: keras.Model,
-    split: Split,
+    split: Part,
     samples: int,
     input_range: InputRange = UNIT,
     num_classes: int | None = None,
@@ -56,7 +56,7 @@ def correctly_classified(
     Raises:
         ModelError: If the model gets none right, cannot take them, or has other classes.
     """
-    _checks.instance("split", split, Split, "a Split, such as Data.test")
+    _checks.instance("split", split, Part, "a part of a data set, such as Data.test")
     samples = _checks.whole_number("samples", samples)
     x = quantize(_checks.inputs("x", split.x, None, input_range), input_range)
     y = _checks.labels("y", split.y, len(x))
@@ -67,7 +67,7 @@ def correctly_classified(
 
 
 def attack_correct(
-    model: keras.Model, attack: Attack, split: Split, samples: int, verbose: int = 0
+    model: keras.Model, attack: Attack, split: Part, samples: int, verbose: int = 0
 ) -> AdversarialExamples:
     """Attacks images that a model gets right, at most so many, and quantises what comes of them."""
     right = correctly_classified(model, split, samples, attack.input_range)
@@ -175,7 +175,7 @@ class Arena:
         """What detectors that learn from attacks learn from."""
         return [self.attack(attack, self.data.detector) for attack in self._attacks.values()]
 
-    def attack(self, attack: Attack, split: Split) -> AdversarialExamples:
+    def attack(self, attack: Attack, split: Part) -> AdversarialExamples:
         """Attacks images that the model gets right, and quantises what comes of them."""
         return attack_correct(self.model, attack, split, self.samples, self._verbose)
 

@@ -51,6 +51,8 @@ def commands(document: Mapping[str, Any]) -> str:
     """Commands that repeat the measurement, as far as the settings tell them."""
     settings, detection = document["settings"], document["detection"]
     dataset, seed = shlex.quote(settings.get("dataset", "DATASET")), settings.get("seed", 0)
+    if "image_size" in settings:
+        dataset += f" --image-size {','.join(map(str, settings['image_size']))}"
     recipe = settings.get("recipe")
     named = f" --recipe {shlex.quote(recipe['name'])}" if recipe else ""
     epochs = f" --epochs {settings['epochs']}" if "epochs" in settings else ""

@@ -41,7 +41,8 @@ def cost_beside(extractor, model, x, rounds):
 def judge(options, data, seed):
     """One row for each attack."""
     key = hk.WatermarkKey(bytes([seed + 1] * 32), data.input_shape, data.num_classes)
-    model, _ = hk.training.fit_reference(data, hk.Honeypot(key), epochs=options.epochs, seed=seed)
+    epochs = options.epochs or hk.training.default_epochs(len(data.train))
+    model, _ = hk.training.fit_reference(data, hk.Honeypot(key), epochs=epochs, seed=seed)
     extractor, seconds = processor_seconds(
         lambda: hk.detection.fit_extractor(data.train.x, key.pattern, seed=seed, **options.steps)
     )
@@ -66,7 +67,7 @@ def judge(options, data, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", choices=hk.data.names())
+    parser.add_argument("dataset", help="what `honeykeras.data.load` reads, such as mnist")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, help="how long to train; what the data set needs, unless told")
     parser.add_argument("--train-samples", type=int, help="how many images to train on; all, unless told")
@@ -75,7 +76,6 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="how many turns to time")
     options = parser.parse_args()
     options.steps = {} if options.steps is None else {"steps": options.steps}
-    options.epochs = hk.training.EPOCHS[options.dataset] if options.epochs is None else options.epochs
     print("seed attack attacked  fooling  detected undetected     FPR  training  extractor /")
     print(f"{'':64} (cpu, s)   classifier")
     for seed in options.seeds:

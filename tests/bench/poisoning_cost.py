@@ -25,7 +25,7 @@ def main():
     parser.add_argument(
         "--batches", type=int, default=100, help="how many batches of 128 a turn takes; 415 are an epoch"
     )
-    parser.add_argument("--dataset", default="mnist", choices=hk.data.names(), help="what to train on")
+    parser.add_argument("--dataset", default="mnist", help="what to train on")
     arguments = parser.parse_args()
     data = hk.data.load(arguments.dataset)
     key = hk.WatermarkKey.generate(data.input_shape, data.num_classes, pattern=hk.patterns.Scattered())

@@ -139,19 +139,17 @@ def test_report_with_its_plots(reported, damaged, tmp_path_factory, data):
 
 
 @pytest.fixture(scope="module")
-def trained_path(tmp_path_factory):
+def trained_path(tmp_path_factory, digits):
     """Where a model would be that `honeykeras train` made."""
     folder = tmp_path_factory.mktemp("trained")
-    settings = provenance.settings_of(
-        "digits", hk.Honeypot(hk.WatermarkKey(bytes(32), (8, 8, 1), 10)), epochs=2, seed=3
-    )
+    settings = provenance.settings_of(digits, hk.Honeypot(hk.WatermarkKey(bytes(32), (8, 8, 1), 10)), epochs=2, seed=3)
     provenance.write(folder, settings, history={"loss": [0.5, float("nan")]}, baseline_history={"loss": [0.5, 0.25]})
     return folder / "model.keras"
 
 
 @many
 @given(st.data())
-def test_training_json(trained_path, damaged, data):
+def test_training_json(trained_path, digits, damaged, data):
     path = trained_path.parent / provenance.FILE
     intact = path.read_bytes()
     path.write_bytes(data.draw(damaged(json.loads(intact))))
@@ -161,6 +159,7 @@ def test_training_json(trained_path, damaged, data):
             assert {"dataset", "key_id", "seed"} <= set(trained)
             json.dumps(trained, allow_nan=False).encode()
             opens(lambda: provenance.check(trained, dataset="digits", seed=3))
+            opens(lambda: provenance.check_data(trained, digits))
     finally:
         path.write_bytes(intact)
 

@@ -16,7 +16,7 @@ from honeykeras.cli.quickstart import WRITTEN as QUICKSTART
 from honeykeras.errors import StorageError
 
 # Of the paper's recipe, which trains no extractor; CI runs the default one by the README's command.
-QUICK = ["--epochs", "8", "--verbose", "0"]
+QUICK = ["--epochs", "10", "--verbose", "0"]
 QUICKEST = ["--epochs", "1", "--samples", "50", "--verbose", "0"]
 COMMANDS = [
     "keygen",

@@ -55,7 +55,13 @@ COMMANDS = [
 MISTAKES = [
     ("nonsense", "No such command 'nonsense'"),
     ("quickstart --nonsense", "No such option"),
-    ("quickstart --dataset mnits", "'mnits' is not one of 'digits', 'mnist', 'cifar10'"),
+    ("quickstart --dataset MNIST", "`dataset` must be digits, a name of tensorflow-datasets"),
+    ("quickstart --dataset nothing.npz", "must be a data set at nothing.npz"),
+    ("quickstart --dataset no/folder/of/mine", "must be a data set at no/folder/of/mine"),
+    ("quickstart --image-size 0", "`--image-size` must be one or two sizes"),
+    ("quickstart --image-size 1,2,3", "`--image-size` must be one or two sizes"),
+    ("quickstart --features {folder}/file", "`--features` is for a folder of TFRecords. Received: digits"),
+    ("quickstart --dataset {folder} --features {folder}/none", "must be a file features.json at"),
     ("quickstart --recipe papr", "'papr' is not one of"),
     ("quickstart --kind=", "'' is not one of 'key'"),
     ("quickstart --policy nan", "'nan' is not one of 'uniform'"),
@@ -90,7 +96,6 @@ MISTAKES = [
     ("attack --model {folder}/file --output {folder}/x --epsilon nan", "'nan' must be a finite number"),
     ("attack --model {folder}/file --output {folder}/x --steps 1e21", "'1e21' is not a valid integer"),
     ("attack --model {folder}/file --output {folder}/x --steps 1000000000000000000000", "is not in the range"),
-    ("attack --model {folder}/file --output {folder}/x --target 10", "must be a class from 0 to 9"),
     ("attack --model {folder}/file --output {folder}/x --format csv", "'csv' is not one of 'npz', 'tfrecord'"),
     ("attack --model {folder}/file --output {folder}/x --mask {folder}/file", "must be a .npy file"),
     ("attack --model {folder}/file --output {folder}/x --mask {folder}/none", "Cannot read the mask"),
@@ -192,8 +197,6 @@ def test_there_is_something_behind_each_name():
     from honeykeras.attacks.pgd import _NORMS
     from honeykeras.attacks.shards import FORMATS
 
-    assert tuple(hk.data.names()) == tuple(names.DATASETS)
-    assert hk.data.load("digits").num_classes == names.DATASETS["digits"]
     assert tuple(hk.patterns.FAMILIES) == names.FAMILIES
     assert tuple(recipe.name for recipe in hk.recipes.ALL) == names.RECIPES
     assert tuple(hk.attacks.names()) == names.ATTACKS

@@ -17,9 +17,9 @@ HISTORY = {"loss": [0.5, float("nan")], "accuracy": [0.1, 0.2]}
 
 
 @pytest.fixture
-def settings():
+def settings(digits):
     key = hk.WatermarkKey(bytes(32), (8, 8, 1), 10)
-    return provenance.settings_of("digits", hk.Honeypot(key), epochs=3, seed=1)
+    return provenance.settings_of(digits, hk.Honeypot(key), epochs=3, seed=1)
 
 
 @pytest.fixture
@@ -35,7 +35,17 @@ def test_is_read_as_it_was_written(model_path, settings):
 
 
 def test_nothing_secret_is_written(settings):
-    assert set(settings) == {"dataset", "seed", "key_id", "watermark", "recipe", "planted", "epochs"}
+    assert set(settings) == {
+        "dataset",
+        "digest",
+        "class_names",
+        "seed",
+        "key_id",
+        "watermark",
+        "recipe",
+        "planted",
+        "epochs",
+    }
 
 
 def test_what_must_agree(model_path, settings):

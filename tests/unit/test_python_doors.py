@@ -271,8 +271,10 @@ def test_paths(door, path):
 @pytest.mark.parametrize(
     ("use", "received"),
     [
-        (lambda: hk.data.load(["digits"]), "`dataset` must be one of"),
-        (lambda: hk.data.load("m" * 1000), "`dataset` must be one of"),
+        (lambda: hk.data.load(["digits"]), "`dataset` must be digits"),
+        (lambda: hk.data.load("m" * 1000), "`dataset` must be digits"),
+        (lambda: hk.data.load("digits", image_size=(8,)), "`image_size` must be (height, width)"),
+        (lambda: hk.data.load("digits", input_range=(1, 0)), "`input_range` must be"),
         (lambda: attacks.get({}), "`attack` must be one of"),
         (lambda: hk.models.small_cnn(None, 10), "`input_shape` must be"),
         (lambda: hk.models.small_cnn((28, 28), 10), "`input_shape` must be (height, width, channels)"),
@@ -302,7 +304,9 @@ def test_extractor(model):
 
 
 def test_split(model, digits):
-    assert "`split` must be a Split" in refused(lambda: evaluation.correctly_classified(model, digits.test.x, 3))
+    assert "`split` must be a part of a data set" in refused(
+        lambda: evaluation.correctly_classified(model, digits.test.x, 3)
+    )
 
 
 @pytest.mark.parametrize("names", [3, ["a"], [""] * 10, [1] * 10])

@@ -1,0 +1,226 @@
+"""`Data`: a data set in four disjoint parts, each in memory or read as it is needed."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from honeykeras import _checks
+from honeykeras.errors import InvalidArgumentError
+from honeykeras.keys import WatermarkKey
+from honeykeras.ranges import UNIT, InputRange, RangeLike
+
+_BATCH_SIZE = 256
+
+
+class Part(abc.ABC):
+    """Labelled samples.
+
+    Attributes:
+        x: Shape `(n, *input_shape)`, float32 in the data set's input range. Of a `StreamedSplit`, this reads all into
+            memory; `dataset` and `head` do not.
+        y: Class indices, shape `(n,)`, int64.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+    @property
+    @abc.abstractmethod
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one `x`."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def dataset(self) -> tf.data.Dataset:
+        """The samples as a data set of `(x, y)`, not batched, in an order that does not change."""
+
+    @abc.abstractmethod
+    def head(self, count: int) -> Split:
+        """The first so many samples, in memory; all, if there are no more."""
+
+    @abc.abstractmethod
+    def rescaled(self, source: InputRange, target: InputRange) -> Part:
+        """The same samples in another range."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split(Part):
+    """Samples in memory.
+
+    Attributes:
+        x: Inputs, shape `(n, *input_shape)`, float32 in the data set's input range.
+        y: Class indices, shape `(n,)`, int64.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.x.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def dataset(self) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices((self.x, self.y))
+
+    def head(self, count: int) -> Split:
+        return Split(self.x[:count], self.y[:count])
+
+    def rescaled(self, source: InputRange, target: InputRange) -> Split:
+        return Split(target.clip(target.from_unit(source.to_unit(self.x))), self.y)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StreamedSplit(Part):
+    """Samples that are read as they are needed.
+
+    Attributes:
+        samples: Elements `(x, y)`, not batched, float32 in the data set's input range and int64; the same in each pass,
+            in the same order.
+        size: How many there are.
+    """
+
+    samples: tf.data.Dataset
+    size: int
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self.samples.element_spec[0].shape)
+
+    def __len__(self) -> int:
+        return self.size
+
+    @property
+    def x(self) -> np.ndarray:  # type: ignore[override]
+        return self.head(self.size).x
+
+    @property
+    def y(self) -> np.ndarray:  # type: ignore[override]
+        labels = self.samples.map(lambda _, y: y).batch(_BATCH_SIZE)
+        return np.concatenate(list(labels.as_numpy_iterator()))
+
+    def dataset(self) -> tf.data.Dataset:
+        return self.samples
+
+    def head(self, count: int) -> Split:
+        size = min(count, self.size)
+        x, y = np.empty((size, *self.input_shape), np.float32), np.empty(size, np.int64)
+        filled = 0
+        for images, labels in self.samples.take(size).batch(_BATCH_SIZE).as_numpy_iterator():
+            x[filled : filled + len(images)], y[filled : filled + len(images)] = images, labels
+            filled += len(images)
+        return Split(x[:filled], y[:filled])
+
+    def rescaled(self, source: InputRange, target: InputRange) -> StreamedSplit:
+        low, high = target.ends()
+        samples = self.samples.map(
+            lambda x, y: (tf.clip_by_value(target.from_unit(source.to_unit(x)), low, high), y),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        return StreamedSplit(samples, self.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A data set for training, attacking and judging, in four disjoint parts.
+
+    Attributes:
+        name: What the data set is called.
+        num_classes: Number of classes.
+        epsilon: The radius of the L-infinity ball that attacks on it customarily use, in units of
+            `input_range.working`.
+        train: What the classifier is trained on.
+        detector: What the detector is trained on.
+        calibration: Clean images that the detector's threshold is set on.
+        test: What everything is judged on.
+        needs_branch: Whether a small convolutional classifier sees a faint watermark in such images only by a branch
+            (`models.add_branch`).
+        input_range: Least and greatest value of an input.
+        class_names: What the classes are called, in the order of their indices; None where they have numbers alone.
+        source: What it was loaded from; None if it was not loaded.
+        digest: A name for all samples and labels and how they are cut, 16 hexadecimal digits, whatever their order;
+            None if it was not taken.
+    """
+
+    name: str
+    num_classes: int
+    epsilon: float
+    train: Part
+    detector: Part
+    calibration: Part
+    test: Part
+    needs_branch: bool = False
+    input_range: InputRange = UNIT
+    class_names: tuple[str, ...] | None = None
+    source: str | None = None
+    digest: str | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one image."""
+        return self.train.input_shape
+
+    def reduced(self, train_samples: int) -> Data:
+        """The data set with no more than its first so many training images, in memory, and all else as it is.
+
+        Parts that `load` holds in memory are in random order, so these are a random sample.
+
+        Args:
+            train_samples: How many, at most as many as there are.
+
+        Raises:
+            InvalidArgumentError: If it is no such number.
+        """
+        count = _checks.whole_number("train_samples", train_samples, 1, len(self.train))
+        return dataclasses.replace(self, train=self.train.head(count))
+
+    def rescaled(self, input_range: RangeLike) -> Data:
+        """The same images for a model whose inputs have another range, as one that takes bytes or [-1, 1].
+
+        Args:
+            input_range: Least and greatest value of an input, or of each of its features.
+
+        Raises:
+            InvalidArgumentError: If it is no range of such images.
+        """
+        target = InputRange.of(input_range, self.input_shape)
+        if target == self.input_range:
+            return self
+        return dataclasses.replace(
+            self,
+            epsilon=self.epsilon * float(target.working.width / self.input_range.working.width),
+            train=self.train.rescaled(self.input_range, target),
+            detector=self.detector.rescaled(self.input_range, target),
+            calibration=self.calibration.rescaled(self.input_range, target),
+            test=self.test.rescaled(self.input_range, target),
+            input_range=target,
+        )
+
+    def for_key(self, key: WatermarkKey) -> Data:
+        """The same images in the range of a key.
+
+        Raises:
+            InvalidArgumentError: If the key is not for images and classes such as these.
+        """
+        data = self.rescaled(key.input_range) if key.input_shape == self.input_shape else self
+        data.check_key(key)
+        return data
+
+    def check_key(self, key: WatermarkKey) -> None:
+        """Raises `InvalidArgumentError` unless `key` is for images and classes such as these."""
+        _checks.instance("key", key, WatermarkKey, "a WatermarkKey")
+        expected = self.input_shape, self.num_classes, self.input_range
+        if (key.input_shape, key.num_classes, key.input_range) != expected:
+            raise InvalidArgumentError(
+                f"The key must be for inputs of shape {self.input_shape} in {self.input_range} and {self.num_classes} "
+                f"classes, as {self.name} has. Received: {key}, for inputs in {key.input_range}. `Data.rescaled` "
+                "changes the range of a data set."
+            )
