@@ -45,7 +45,10 @@ def _lines(value: Any) -> str:
         )
     if isinstance(value, list):
         return "\n".join(value)
-    return {True: "yes", False: "no", None: "none"}.get(value, f"{value:,}" if isinstance(value, int) else str(value))
+    # True and 1 are one to a dictionary.
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _sides(tensors: dict[str, str]) -> list[str]:

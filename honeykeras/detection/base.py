@@ -95,7 +95,7 @@ class CalibratedDetector(abc.ABC):
         self._model: keras.Model | None = None
         self._secret: np.ndarray | None = None
         self._calibration: Calibration | None = None
-        self._run = tf.function(self.statistic, autograph=False, reduce_retracing=True)
+        self._run = self._compiled()
 
     @abc.abstractmethod
     def fit(
@@ -353,6 +353,11 @@ class CalibratedDetector(abc.ABC):
     def _set(self, model: keras.Model, secret: np.ndarray) -> None:
         """Ends a fit. A threshold set before no longer holds."""
         self._model, self._secret, self._calibration = model, np.asarray(secret, np.float64), None
+        # A trace holds the networks that it was made with.
+        self._run = self._compiled()
+
+    def _compiled(self) -> Any:
+        return tf.function(self.statistic, autograph=False, reduce_retracing=True)
 
     def _check_model(self, model: keras.Model) -> None:
         """Raises `ModelError` unless a model is a classifier such as the key is for."""

@@ -38,6 +38,8 @@ class KeyScoreDetector(CalibratedDetector):
         super().__init__(key)
         self._family = check_family(self.watermark.description.pattern)
         self._extractor: keras.Model | None = None
+        # The statistic as another detector of this kind compiled it, and the extractor that is in it.
+        self._shared: tuple[keras.Model, Any] | None = None
 
     @property
     def extractor(self) -> keras.Model:
@@ -63,7 +65,12 @@ class KeyScoreDetector(CalibratedDetector):
             self._extractor = other._extractor
             if type(other) is type(self):
                 # The key is an argument of the statistic, so that it need not be traced again.
-                self._run = other._run
+                self._shared = other._extractor, other._run
+
+    def _set(self, model: keras.Model, secret: np.ndarray) -> None:
+        super()._set(model, secret)
+        if self._shared is not None and self._shared[0] is self._extractor:
+            self._run = self._shared[1]
 
     def prepare(
         self, samples: Samples | np.ndarray, *, seed: int = 0, verbose: int = 0, cache: PathLike | None = None

@@ -135,7 +135,7 @@ def evaluate(
             corruptions=honey.judge_corruptions(own, seed),
         ),
         examples={name: honey.examples(own, name) for name in attack_by_name},
-        baselines={each.name: _baseline(honey, plain, key, each) for each in others},
+        baselines=_baselines(honey, plain, key, judged, others),
         security=assess(honey, plain, key, own, attacks, seed=seed) if security and own else None,
         indistinguishability=judge_presence(honey, plain, yardstick, attacks, seed=seed) if yardstick else None,
     )
@@ -240,6 +240,19 @@ def _check_given(detector: CalibratedDetector, key: WatermarkKey, model: keras.M
             f"`max_fpr` must be that of the detector that is given, {calibrated:g}. Received: max_fpr={max_fpr!r}. "
             "Leave it out, or calibrate the detector to it."
         )
+
+
+def _baselines(
+    honey: Arena, plain: Arena, key: WatermarkKey, judged: CalibratedDetector, others: Sequence[CalibratedDetector]
+) -> dict[str, BaselineDetection]:
+    """Judges further kinds, each with what the ones before it took long to make."""
+    found, ready = {}, [judged]
+    for each in others:
+        for other in ready:
+            each.adopt(other)
+        found[each.name] = _baseline(honey, plain, key, each)
+        ready.append(each)
+    return found
 
 
 def _baseline(honey: Arena, plain: Arena, key: WatermarkKey, like: CalibratedDetector) -> BaselineDetection:

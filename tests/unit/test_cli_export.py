@@ -348,6 +348,8 @@ class TestAfterExport:
         shown = capsys.readouterr().out
         assert export.SealingKey.load(folder / "model.key").key_id in shown
         assert "serving_default: inputs float32" in shown
+        # A number, and not "yes".
+        assert [line.split()[-2] for line in shown.splitlines() if " version " in line] == ["1"]
 
     def test_inspect_what_is_none(self, tmp_path, capsys):
         assert "saved_model.pb" in fails(capsys, ["inspect", tmp_path])

@@ -304,3 +304,61 @@ class TestOnesOwn:
                 detector=detector,
                 baseline_detectors=[Brightness, Brightness],
             )
+
+
+@pytest.fixture(scope="module")
+def extractors(digits):
+    return [hk.detection.fit_extractor(digits.train.x, KEY.pattern, steps=steps, seed=steps) for steps in (1, 5)]
+
+
+class TestAnotherExtractor:
+    """What was compiled for one extractor is not used with another."""
+
+    @staticmethod
+    def scores(detector, x):
+        """As the layer has them, which is compiled for itself."""
+        outputs = detector.model(x)
+        return detector.calibrate(x, 0.1).layer()(x, outputs)["score"].numpy()
+
+    def test_fitted_again(self, classifier, digits, extractors):
+        x, detector = digits.test.x[:50], hk.Detector(KEY)
+        found = []
+        for extractor in extractors:
+            found.append(detector.fit(classifier, extractor=extractor).score(x))
+            assert np.allclose(found[-1], self.scores(detector, x), atol=1e-5)
+        assert not np.allclose(*found)
+
+    def test_adopted_and_then_given(self, classifier, digits, extractors):
+        x, (first, second) = digits.test.x[:50], extractors
+        fitted = hk.Detector(KEY).fit(classifier, extractor=first)
+        fitted.score(x)
+        other = hk.Detector(KEY)
+        other.adopt(fitted)
+        other.fit(classifier, extractor=second)
+        assert np.allclose(other.score(x), self.scores(other, x), atol=1e-5)
+        assert not np.allclose(other.score(x), fitted.score(x))
+
+    def test_adopted_is_not_compiled_again(self, classifier, digits, extractors):
+        x = digits.test.x[:50]
+        fitted = hk.Detector(KEY).fit(classifier, extractor=extractors[0])
+        fitted.score(x)
+        wrong = fitted.for_key(hk.WatermarkKey(bytes(32), SHAPE, 10)).fit(classifier)
+        assert wrong._run is fitted._run
+        assert np.allclose(wrong.score(x), self.scores(wrong, x), atol=1e-5)
+
+
+def test_extractor_is_trained_once_for_all_kinds(classifier, detector, digits, monkeypatch):
+    trained = []
+    monkeypatch.setattr("honeykeras.detection.detector.fit_extractor", lambda *_, **__: trained.append(1))
+    evaluation = hk.evaluate(
+        classifier,
+        KEY,
+        digits,
+        baseline=classifier,
+        attacks=[hk.attacks.PGD(0.3, steps=3)],
+        detector=detector,
+        baseline_detectors=["logistic", "full"],
+        samples=60,
+    )
+    assert set(evaluation.baselines) == {"logistic", "full"}
+    assert trained == []
