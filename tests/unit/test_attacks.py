@@ -316,9 +316,10 @@ class TestOddModels:
         """The others come out as ever."""
         x = right[0].copy()
         x[3] = 1.0
-        is_clear = keras.layers.Lambda(lambda x: tf.cast(tf.reduce_mean(x, axis=[1, 2, 3], keepdims=True) < 1, x.dtype))
-        clear = keras.layers.Lambda(lambda x: x / is_clear(x))
-        model = keras.Sequential([keras.Input(SHAPE), clear, classifier])
+        # Behind the network: some kernels take the greater of NaN and 0 to be 0.
+        inputs = keras.Input(SHAPE)
+        is_clear = keras.ops.cast(keras.ops.mean(inputs, axis=[1, 2, 3])[:, None] < 1, "float32")
+        model = keras.Model(inputs, keras.ops.divide(classifier(inputs) * is_clear, is_clear))
         fixed = np.zeros(x.shape, bool)
         fixed[np.arange(COUNT) != 3] = True
         examples = ATTACKS[name]().generate(model, x, mask=fixed)

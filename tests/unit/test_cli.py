@@ -140,7 +140,7 @@ class TestQuickstart:
         assert report["viability"]["baseline_clean_accuracy"] > 0.8
         assert report["detection"]["attacks"]["pgd"]["attack_success_rate"] > 0.9
         assert report["settings"]["recipe"] == hk.recipes.PAPER.get_config()
-        assert (report["settings"]["epochs"], report["settings"]["seed"]) == (8, 0)
+        assert (report["settings"]["epochs"], report["settings"]["seed"]) == (10, 0)
 
     def test_served_model_is_the_trained_one(self, quickstart, digits):
         served = tf.saved_model.load(str(quickstart / "serving" / "digits-public" / "1")).signatures["serving_default"]

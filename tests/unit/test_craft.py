@@ -25,7 +25,7 @@ formats = pytest.mark.parametrize("file_format", ["npz", "tfrecord"])
 @pytest.fixture(scope="module")
 def attack():
     """Shared, so that it is compiled once."""
-    return PGD(0.2, steps=3, seed=1)
+    return PGD(0.1, steps=3, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ class TestResult:
 
     def test_targeted(self, run, classifier, samples):
         x, y = samples
-        attack = PGD(0.2, steps=3, targeted=True)
+        attack = PGD(0.1, steps=3, targeted=True)
         data = tf.data.Dataset.from_tensor_slices((x, (y + 1) % 10))
         assert_same(run(data, attack=attack).load(), attack.generate(classifier, x, (y + 1) % 10).quantize(classifier))
 
@@ -270,9 +270,9 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("changed", "message"),
         [
-            ({"attack": PGD(0.2, steps=3, seed=2)}, "attack.seed=2, not 1. Choose"),
-            ({"attack": PGD(0.2, steps=4, seed=1)}, "attack.step_size=0.125, not 0.1666"),
-            ({"attack": PGD(0.2, steps=4, seed=1)}, "nor do these agree: attack.steps. Choose"),
+            ({"attack": PGD(0.1, steps=3, seed=2)}, "attack.seed=2, not 1. Choose"),
+            ({"attack": PGD(0.1, steps=4, seed=1)}, "attack.step_size=0.0625, not 0.0833"),
+            ({"attack": PGD(0.1, steps=4, seed=1)}, "nor do these agree: attack.steps. Choose"),
             ({"levels": None}, "levels=None, not 256"),
             ({"shard_size": 25}, "shard_size=25, not 20"),
             ({"file_format": "tfrecord"}, "file_format='tfrecord', not 'npz'"),
@@ -420,7 +420,7 @@ class TestBadInput:
 
     def test_targeted_attack_without_labels(self, run, dataset, tmp_path):
         with pytest.raises(InvalidArgumentError, match="must hold the labels to reach"):
-            run(dataset.map(lambda x, y: x), attack=PGD(0.2, targeted=True))
+            run(dataset.map(lambda x, y: x), attack=PGD(0.1, targeted=True))
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize(
@@ -460,10 +460,10 @@ x, y = hk.data.load("digits").test.x[:23], hk.data.load("digits").test.y[:23]
 plain = hk.models.load(sys.argv[1])
 with strategy.scope():
     mirrored = hk.models.load(sys.argv[1])
-alone = PGD(0.2, steps=3).generate(plain, x, y)
+alone = PGD(0.1, steps=3).generate(plain, x, y)
 results = {"replicas": strategy.num_replicas_in_sync}
 for name, model in {"plain": plain, "mirrored": mirrored}.items():
-    attack, traces = PGD(0.2, steps=3), []
+    attack, traces = PGD(0.1, steps=3), []
     perturb = attack.perturb
     attack.perturb = lambda *arguments: traces.append(1) or perturb(*arguments)
 
