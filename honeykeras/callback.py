@@ -11,13 +11,18 @@ import numpy as np
 import tensorflow as tf
 
 from honeykeras import _checks, survey
+from honeykeras._files import PathLike, as_path
 from honeykeras.attacks import PGD, Attack
-from honeykeras.errors import InvalidArgumentError
+from honeykeras.errors import InvalidArgumentError, PlantingWarning
 from honeykeras.hardening import Hardening
 from honeykeras.honeypot import Honeypot
 from honeykeras.outputs import Logits, predict_labels
+from honeykeras.poisoning import Planting
+from honeykeras.state_backup import StateBackup
 from honeykeras.watermark import Watermark
 
+# By how much, and by how many standard deviations of wrong keys, the watermark must be drawn beyond wrong keys'.
+_LEAST_DRAWN, _DEVIATIONS = 0.05, 3.0
 # What the size of a training batch is taken for where Keras does not know how many there are.
 _BATCH_SIZE = 128
 
@@ -37,6 +42,9 @@ class HoneyCallback(keras.callbacks.Callback):
       HoneyModels, section III-C.3);
     - `watermark_similarity_wrong_key`: the same for eight keys that were never planted, on average. Where the
       first does not stand out from this one, nothing is planted.
+
+    Of attacks that succeed, where any do. Where nothing of the watermark is drawn at the end of a training, a
+    `PlantingWarning` says so.
 
     Both go into `logs`. Callbacks that are to see them (`CSVLogger`, `TensorBoard`, `EarlyStopping`) come after
     this one in the list; `History` and the progress bar always do.
@@ -60,6 +68,7 @@ class HoneyCallback(keras.callbacks.Callback):
         *,
         probe_size: int = 128,
         attack: Attack | None = None,
+        backup_dir: PathLike | None = None,
     ) -> None:
         """Makes the callback.
 
@@ -69,6 +78,9 @@ class HoneyCallback(keras.callbacks.Callback):
                 a pair of arrays. Without it, nothing is probed.
             probe_size: How many of them to attack, at most.
             attack: The attack. Defaults to ten steps of PGD in a tenth of the input range.
+            backup_dir: A folder for what the model's own file has no place for, the state of the second optimizer,
+                after each epoch. With it and `keras.callbacks.BackupAndRestore`, which is to come after this callback
+                and may have the same folder, a training that was stopped goes on as if it had not been.
 
         Raises:
             InvalidArgumentError: If the probe does not fit the honeypot's key.
@@ -79,13 +91,15 @@ class HoneyCallback(keras.callbacks.Callback):
         self._told_epoch = False
         self._trained = 0
         self._hardening: Hardening | None = None
+        self._backup = None if backup_dir is None else StateBackup(as_path(backup_dir), "hardening")
+        self._nothing_drawn: str | None = None
         input_range = honeypot.key.input_range
         self.attack = attack or PGD(epsilon=0.1 * float(input_range.working.width), steps=10, input_range=input_range)
         self._probe = None if probe is None else _take(probe, honeypot, _checks.whole_number("probe_size", probe_size))
         self._decoys = [Watermark(decoy) for decoy in honeypot.key.control_decoys()] if self._probe else []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._told_epoch = False
+        self._told_epoch, self._nothing_drawn = False, None
         # Told at once, and not after the first epoch.
         logits = Logits(self.model, self.honeypot.key.input_shape, self.honeypot.key.num_classes)
         planting = self.honeypot.planting
@@ -96,18 +110,29 @@ class HoneyCallback(keras.callbacks.Callback):
                 stacklevel=2,
             )
         elif planting.recipe.adversarial_epsilon or planting.recipe.alignment:
-            steps = self.params.get("steps") or math.ceil(planting.num_samples / _BATCH_SIZE)
+            steps = self._steps(planting)
             batch_size = max(1, round(planting.recipe.adversarial_share * planting.num_samples / steps))
             total = steps * self.params.get("epochs", 1)
             self._hardening = Hardening(self.model, logits, self.honeypot.key, planting, batch_size, total)
 
+    def _steps(self, planting: Planting) -> int:
+        return self.params.get("steps") or math.ceil(planting.num_samples / _BATCH_SIZE)
+
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._hardening = None
+        if self._backup:
+            self._backup.remove()
+        if self._nothing_drawn:
+            warnings.warn(self._nothing_drawn, PlantingWarning, stacklevel=2)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not self._told_epoch:
             self.honeypot.set_epoch(epoch)
             self._told_epoch = True
+            if self._hardening and self.honeypot.planting:
+                self._hardening.begin(epoch * self._steps(self.honeypot.planting))
+                if self._backup:
+                    self._backup.restore(self._hardening.variables, epoch)
         self._trained = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -119,17 +144,38 @@ class HoneyCallback(keras.callbacks.Callback):
             self._trained = done
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._probe and logs is not None:
-            logs.update(self._reconstruct(*self._probe))
+        if self._probe:
+            right, wrong = self._reconstruct(*self._probe)
+            self._nothing_drawn = self._complaint(right, wrong)
+            if logs is not None:
+                logs.update(watermark_similarity=right, watermark_similarity_wrong_key=float(np.mean(wrong)))
+        if self._backup and self._hardening:
+            self._backup.save(self._hardening.variables, epoch + 1)
 
-    def _reconstruct(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    def _reconstruct(self, x: np.ndarray, y: np.ndarray) -> tuple[float, list[float]]:
+        """How similar perturbations are to the watermark, and to those of wrong keys."""
         x_adv = self.attack.generate(self.model, x, y).x_adv
         predicted = np.maximum(predict_labels(self.model, x_adv), 0)
+        fooled = predicted != y
+        if fooled.any():
+            x, x_adv, predicted = x[fooled], x_adv[fooled], predicted[fooled]
         right, *wrong = (
             float(tf.reduce_mean(watermark.cosine_similarity(x_adv - x, predicted)))
             for watermark in (self.honeypot.watermark, *self._decoys)
         )
-        return {"watermark_similarity": right, "watermark_similarity_wrong_key": float(np.mean(wrong))}
+        return right, wrong
+
+    def _complaint(self, right: float, wrong: list[float]) -> str | None:
+        """What to say if nothing of the watermark is drawn: no more than wrong keys' may seem to be by chance."""
+        if right >= np.mean(wrong) + max(_LEAST_DRAWN, _DEVIATIONS * float(np.std(wrong))):
+            return None
+        aligned = self.honeypot.recipe.alignment > 0
+        recipe = "a recipe with more alignment (`strong`)" if aligned else "a recipe with alignment (`balanced`)"
+        return (
+            f"Nothing was planted that attacks draw: what they add has a similarity of {right:.3f} with the watermark, "
+            f"and of {np.mean(wrong):.3f} with wrong keys. Train for more epochs, choose {recipe}, or give a "
+            "classifier of photographs a branch (`models.add_branch`)."
+        )
 
 
 def _take(probe: Any, honeypot: Honeypot, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -77,3 +77,7 @@ class SignatureError(HoneyKerasError):
 
 class MissingDependencyError(HoneyKerasError, ImportError):
     """A feature needs a package that is not installed."""
+
+
+class PlantingWarning(UserWarning):
+    """A training is over, and attacks draw nothing of the watermark."""

@@ -10,13 +10,11 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from honeykeras import survey
+from honeykeras import passes, survey
 from honeykeras.keys import WatermarkKey
 from honeykeras.outputs import Logits
 from honeykeras.poisoning import Planting
 from honeykeras.watermark import Watermark, cosine
-
-_SHUFFLE_BUFFER = 10_000
 
 # Steps of the inner attack: with one, what is learnt does not hold against attacks of many.
 _ATTACK_STEPS = 3
@@ -53,9 +51,10 @@ class Hardening:
             key: The secret whose watermark is planted.
             planting: What is planted in which data.
             batch_size: How many adversarial examples a step.
-            steps: How many steps there will be in all.
+            steps: How many steps there are in the whole training, from its first epoch on.
         """
         self._model, self._logits = model, logits
+        self._key, self._planting = key, planting
         self._recipe, self._watermark = planting.recipe, Watermark(key)
         self._num_classes = key.num_classes
         self._seed = tf.constant(key.draw_seed("hardening"))
@@ -64,14 +63,26 @@ class Hardening:
         self._steps, self._done = steps, 0
         self._strategy = model.distribute_strategy
         # Every replica needs an input.
-        batch_size = max(batch_size, self._strategy.num_replicas_in_sync)
-        self._batches = iter(
-            self._strategy.experimental_distribute_dataset(_clean_batches(planting.clean, key, batch_size))
-        )
+        self._batch_size = max(batch_size, self._strategy.num_replicas_in_sync)
         with self._strategy.scope():
             self._optimizer = _twin(model.optimizer)
             self._optimizer.build(model.trainable_variables)
         self._run = tf.function(self._distributed_step, autograph=False)
+
+    def begin(self, done: int) -> None:
+        """Begins, or goes on with the images and the draws of where a training stopped.
+
+        Args:
+            done: How many steps were made before.
+        """
+        self._done = done
+        batches = _clean_batches(self._planting, self._key, self._batch_size, done)
+        self._batches = iter(self._strategy.experimental_distribute_dataset(batches))
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """What the optimizer has gathered, to go on with in another process."""
+        return self._optimizer.variables
 
     def step(self) -> None:
         """Trains on one batch."""
@@ -152,12 +163,15 @@ class Hardening:
         return cosine(tape.gradient(lead, x) * self._width, self._watermark.patterns(target))
 
 
-def _clean_batches(clean: tf.data.Dataset, key: WatermarkKey, batch_size: int) -> tf.data.Dataset:
+def _clean_batches(planting: Planting, key: WatermarkKey, batch_size: int, done: int) -> tf.data.Dataset:
+    """Batches without end, from the one on that follows so many."""
+    clean = planting.clean
     if survey.check_structure(clean, key.input_shape, key.num_classes):
         clean = clean.unbatch()
     seed = int(key.draw_seed("hardening order")[0])
+    first, place = divmod(done * batch_size, planting.num_samples)
     # Data that is sorted by class must not give batches of one class.
-    batches = clean.shuffle(_SHUFFLE_BUFFER, seed=seed).repeat().batch(batch_size, drop_remainder=True)
+    batches = passes.endless(clean, seed, first).skip(place).batch(batch_size, drop_remainder=True)
     return batches.map(lambda x, y, *_: (tf.cast(x, tf.float32), survey.class_index(y))).prefetch(2)
 
 

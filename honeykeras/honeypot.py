@@ -9,6 +9,7 @@ import tensorflow as tf
 from honeykeras import _checks, poisoning, recipes
 from honeykeras.errors import InvalidArgumentError, SecretSerializationError
 from honeykeras.keys import WatermarkKey
+from honeykeras.passes import PassCounter
 from honeykeras.patterns import FAMILIES
 from honeykeras.poisoning import Planting
 from honeykeras.recipes import Recipe
@@ -58,7 +59,7 @@ class Honeypot:
             )
         self.watermark = Watermark(key)
         self.planting: Planting | None = None
-        self._state = poisoning.PlantingState()
+        self._passes = PassCounter()
 
     def set_epoch(self, epoch: int) -> None:
         """States which epoch the next pass over a poisoned data set is.
@@ -72,7 +73,7 @@ class Honeypot:
         Raises:
             InvalidArgumentError: If it is no whole number of at least 0.
         """
-        self._state.set_epoch(_checks.whole_number("epoch", epoch, 0))
+        self._passes.set_next(_checks.whole_number("epoch", epoch, 0))
 
     def poison(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """The transform for `dataset.apply`: watermarks a share of the samples and changes their labels.
@@ -108,7 +109,7 @@ class Honeypot:
                 "another, make another of the same key: `hk.Honeypot(key)`."
             )
         poisoned, self.planting = poisoning.poison(
-            dataset, self.watermark, self.key.num_classes, self.key.draw_seed("labels"), self._state, self.recipe
+            dataset, self.watermark, self.key.num_classes, self.key.draw_seed("labels"), self._passes, self.recipe
         )
         return poisoned
 

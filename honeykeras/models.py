@@ -19,6 +19,8 @@ _DETAIL_SCALE = 10.0
 # of the detail tells of it as well, by small weights.
 _DETAIL_DROPOUT = 0.5
 _DETAIL_PENALTY = 1e-3
+# What tells of it.
+_BRANCH = "detail_logits"
 # A network takes no probability for impossible, but its softmax may round one to zero.
 _SMALLEST_PROBABILITY = 1e-30
 
@@ -120,13 +122,18 @@ def add_branch(
     hidden = layers.Dense(
         units, activation="relu", kernel_initializer=next(draw), kernel_regularizer=penalty, name="detail"
     )(kept)
-    found = layers.Dense(logits.num_classes, kernel_initializer=next(draw), name="detail_logits")(hidden)
+    found = layers.Dense(logits.num_classes, kernel_initializer=next(draw), name=_BRANCH)(hidden)
     outputs = model(inputs)
     if not logits.gives_probabilities:
         return keras.Model(inputs, layers.Add()([outputs, found]), name=f"{model.name}_with_branch")
     log_probabilities = keras.ops.log(keras.ops.maximum(outputs, _SMALLEST_PROBABILITY))
     summed = layers.Add()([log_probabilities, found])
     return keras.Model(inputs, layers.Softmax()(summed), name=f"{model.name}_with_branch")
+
+
+def has_branch(model: keras.Model) -> bool:
+    """Whether `add_branch` gave a classifier its branch."""
+    return any(layer.name == _BRANCH for layer in model.layers)
 
 
 def _to_unit(input_range: InputRange) -> list[keras.layers.Layer]:

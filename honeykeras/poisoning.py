@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from honeykeras import survey
+from honeykeras.passes import PassCounter
 from honeykeras.recipes import Recipe
 from honeykeras.watermark import Watermark
 
@@ -38,30 +39,12 @@ class Planting:
     recipe: Recipe
 
 
-class PlantingState:
-    """Counts the passes over a poisoned data set: each is an epoch of the recipe."""
-
-    def __init__(self) -> None:
-        # A data pipeline runs on the host and cannot read a variable on a GPU.
-        with tf.init_scope(), tf.device("/CPU:0"):
-            self._next_epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Sets which epoch the next pass is."""
-        self._next_epoch.assign(epoch)
-
-    def begin_pass(self) -> tf.Tensor:
-        """Begins a pass; returns its epoch, scalar int64."""
-        with tf.device("/CPU:0"):
-            return self._next_epoch.assign_add(1, read_value=True) - 1
-
-
 def poison(
     dataset: tf.data.Dataset,
     watermark: Watermark,
     num_classes: int,
     seed: np.ndarray,
-    state: PlantingState,
+    counter: PassCounter,
     recipe: Recipe,
 ) -> tuple[tf.data.Dataset, Planting]:
     """See `Honeypot.poison`; returns what that plants, too."""
@@ -89,7 +72,7 @@ def poison(
         return chunks.scan(tf.zeros(num_classes, tf.int64), step)
 
     def begin(_: Any) -> dict[str, tf.Tensor]:
-        epoch = state.begin_pass()
+        epoch = counter.begin()
         return draw_plan(counts, recipe, epoch, num_classes, tf.random.fold_in(tf.constant(seed), epoch))
 
     poisoned = tf.data.Dataset.from_tensors(0).map(begin).flat_map(one_pass)

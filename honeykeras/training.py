@@ -1,20 +1,31 @@
-"""Training the reference classifier, with a honeypot and without."""
+"""Training a classifier, with a honeypot and without."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
+from collections.abc import Callable
 
 import keras
+import tensorflow as tf
 
-from honeykeras import _checks
+from honeykeras import _checks, model_sources
+from honeykeras._files import PathLike, as_path
+from honeykeras._messages import reason
+from honeykeras.attacks import PGD
 from honeykeras.callback import HoneyCallback
+from honeykeras.checkpoints import Checkpoints
 from honeykeras.data import Data
+from honeykeras.errors import InvalidArgumentError
 from honeykeras.honeypot import Honeypot
-from honeykeras.models import add_branch, small_cnn
+from honeykeras.passes import KeepsPasses, PassCounter, shuffled
 
-_SHUFFLE_BUFFER = 10_000
-_LEARNING_RATE = 1e-3
+Augmentation = Callable[[tf.Tensor], tf.Tensor]
+"""From a batch of inputs to as many, in the same range."""
+
+_PROBE_STEPS = 10
+_BATCH_SIZE = 64
 
 
 def default_epochs(samples: int) -> int:
@@ -47,20 +58,25 @@ def train(
     *,
     epochs: int,
     batch_size: int = 128,
+    build: model_sources.Builder | None = None,
+    augment: Augmentation | None = None,
+    checkpoints: PathLike | None = None,
     yardstick: bool = False,
     seed: int = 0,
     verbose: int = 0,
 ) -> Trained:
-    """Trains the reference classifier twice: with a honeypot, and without as the control.
-
-    Where the data set's images need one, the classifier has a branch (`models.add_branch`), in all trainings. The
-    learning rate falls to zero along a cosine.
+    """Trains a classifier twice: with a honeypot, and without as the control.
 
     Args:
         data: The data set; its training part is trained on, some of its detector part is probed.
         honeypot: What to plant.
         epochs: How many epochs, each of them.
         batch_size: How many images a step.
+        build: What makes the classifier, compiled (`model_sources.get`). None trains the reference classifier.
+        augment: What varies inputs at random, batch by batch and before the watermark is drawn on them: a function or a
+            Keras layer, from `(batch, *input_shape)` to the same. What leaves the input range is clipped.
+        checkpoints: A folder to keep how far the trainings have come, after each epoch. Trainings that were stopped go
+            on from there, with the draws that they would have had. It is removed when all are done.
         yardstick: Whether to train a third, without a honeypot as well but from another seed. How far two such models
             are apart is what `evaluate(..., yardstick=...)` measures the honeypot by.
         seed: Seed of weights and shuffling.
@@ -71,29 +87,45 @@ def train(
 
     Raises:
         InvalidArgumentError: If an argument breaks a rule, or the honeypot's key does not fit the data.
+        ModelError: If the classifier does not fit the data.
     """
     # Told before the baseline is trained, and not after.
     _check(data, honeypot)
 
-    def fit(honeypot: Honeypot | None, seed: int = seed) -> tuple[keras.Model, dict[str, list[float]]]:
-        return fit_reference(data, honeypot, epochs=epochs, batch_size=batch_size, seed=seed, verbose=verbose)
+    def fit(name: str, honeypot: Honeypot | None, seed: int = seed) -> tuple[keras.Model, dict[str, list[float]]]:
+        return fit_classifier(
+            data,
+            honeypot,
+            epochs=epochs,
+            batch_size=batch_size,
+            build=build,
+            augment=augment,
+            checkpoints=None if checkpoints is None else as_path(checkpoints) / name,
+            seed=seed,
+            verbose=verbose,
+        )
 
-    baseline, baseline_history = fit(None)
-    model, history = fit(honeypot)
-    further, _ = fit(None, seed=(_checks.seed(seed) + 1) % 2**32) if yardstick else (None, None)
+    baseline, baseline_history = fit("baseline", None)
+    model, history = fit("model", honeypot)
+    further, _ = fit("yardstick", None, seed=(_checks.seed(seed) + 1) % 2**32) if yardstick else (None, None)
+    if checkpoints is not None:
+        shutil.rmtree(as_path(checkpoints), ignore_errors=True)
     return Trained(model, baseline, history, baseline_history, further)
 
 
-def fit_reference(
+def fit_classifier(
     data: Data,
     honeypot: Honeypot | None,
     *,
     epochs: int,
     batch_size: int = 128,
+    build: model_sources.Builder | None = None,
+    augment: Augmentation | None = None,
+    checkpoints: PathLike | None = None,
     seed: int = 0,
     verbose: int = 0,
 ) -> tuple[keras.Model, dict[str, list[float]]]:
-    """Trains the reference classifier once, as `train` does each time: with a honeypot, or without.
+    """Trains a classifier once, as `train` does each time: with a honeypot, or without.
 
     Trainings of one seed start from the same weights and see the images in the same order.
 
@@ -102,6 +134,9 @@ def fit_reference(
         honeypot: What to plant; None trains without.
         epochs: How many epochs.
         batch_size: How many images a step.
+        build: As for `train`.
+        augment: As for `train`.
+        checkpoints: A folder to keep how far the training has come, after each epoch, and the model in the end.
         seed: Seed of weights and shuffling.
         verbose: As for `model.fit`: 0, 1 or 2.
 
@@ -110,6 +145,7 @@ def fit_reference(
 
     Raises:
         InvalidArgumentError: If an argument breaks a rule, or the honeypot's key does not fit the data.
+        ModelError: If the classifier does not fit the data.
     """
     _checks.instance("data", data, Data, "a Data, such as data.load gives")
     if honeypot is not None:
@@ -117,31 +153,74 @@ def fit_reference(
     _checks.whole_number("epochs", epochs)
     _checks.whole_number("batch_size", batch_size)
     _checks.seed(seed)
-    callbacks = []
+    steps = epochs * math.ceil(len(data.train) / batch_size)
+    classifier = (build or model_sources.get(None))(data, seed=seed, steps=steps)
+    model, kept = classifier.model, None if checkpoints is None else Checkpoints(as_path(checkpoints))
+    samples = _samples(data, augment, one_hot=classifier.one_hot)
     if honeypot is not None:
-        callbacks.append(HoneyCallback(honeypot, probe=data.detector.dataset()))
-    batches = data.train.dataset().shuffle(_SHUFFLE_BUFFER, seed=seed).batch(batch_size)
+        samples = samples.apply(honeypot.poison)
+    if kept and kept.finished:
+        kept.restore(model)
+        return model, kept.history()
+    counter = PassCounter()
+    callbacks: list[keras.callbacks.Callback] = [KeepsPasses(counter)]
     if honeypot is not None:
-        batches = batches.apply(honeypot.poison)
-    model = _classifier(data, epochs * math.ceil(len(data.train) / batch_size), seed)
-    # Keras would otherwise warn that it cannot shuffle a data set, which is shuffled already.
-    history = model.fit(batches.prefetch(2), epochs=epochs, callbacks=callbacks, verbose=verbose, shuffle=False)
+        callbacks.append(
+            HoneyCallback(
+                honeypot,
+                probe=data.detector.dataset(),
+                attack=PGD(data.epsilon, steps=_PROBE_STEPS, input_range=data.input_range),
+                backup_dir=None if kept is None else kept.folder,
+            )
+        )
+    if kept:
+        callbacks += kept.callbacks()
+    # After the poisoning: what hardens the model goes through the data set that was poisoned, and is not to count here.
+    batches = shuffled(samples.unbatch(), seed, counter, size=len(data.train)).batch(batch_size)
+    history = model.fit(
+        batches.prefetch(2),
+        epochs=epochs,
+        callbacks=callbacks,
+        class_weight=None if classifier.class_weight is None else dict(classifier.class_weight),
+        verbose=verbose,
+        # Keras would otherwise warn that it cannot shuffle a data set, which is shuffled already.
+        shuffle=False,
+    )
+    if kept:
+        kept.finish(model)
+        return model, kept.history()
     return model, history.history
+
+
+def _samples(data: Data, augment: Augmentation | None, *, one_hot: bool) -> tf.data.Dataset:
+    """What is trained on, in batches that are quick to handle and not yet those of the training."""
+    samples = data.train.dataset().batch(_BATCH_SIZE)
+    if augment is not None:
+        varied = _augmentation(augment, data)
+        samples = samples.map(lambda x, y: (varied(x), y), num_parallel_calls=tf.data.AUTOTUNE)
+    return samples.map(lambda x, y: (x, tf.one_hot(y, data.num_classes))) if one_hot else samples
+
+
+def _augmentation(augment: Augmentation, data: Data) -> Augmentation:
+    """What a user's function does, in the input range, once it was tried."""
+    low, high = data.input_range.ends()
+
+    def varied(x: tf.Tensor) -> tf.Tensor:
+        made = augment(x, training=True) if isinstance(augment, keras.Layer) else augment(x)
+        return tf.ensure_shape(tf.clip_by_value(tf.cast(made, tf.float32), low, high), x.shape)
+
+    tried = data.train.head(2).x
+    try:
+        varied(tf.constant(tried))
+    except Exception as error:  # Anybody's code.
+        raise InvalidArgumentError(
+            f"`augment` must turn a batch of inputs into another of the same shape. Received: {type(error).__name__}: "
+            f"{reason(error)}, with one of shape {tried.shape}."
+        ) from error
+    return varied
 
 
 def _check(data: Data, honeypot: Honeypot) -> None:
     _checks.instance("data", data, Data, "a Data, such as data.load gives")
     _checks.instance("honeypot", honeypot, Honeypot, "a Honeypot")
     data.check_key(honeypot.key)
-
-
-def _classifier(data: Data, steps: int, seed: int) -> keras.Model:
-    model = small_cnn(data.input_shape, data.num_classes, input_range=data.input_range, seed=seed)
-    if data.needs_branch:
-        model = add_branch(model, input_range=data.input_range, seed=seed)
-    model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    return model

@@ -84,7 +84,7 @@ def run(
     by_name = check_attacks(attacks, data.input_range)
     if not points:
         raise InvalidArgumentError("`points` must hold at least one point. Received: none. `sweep.points` makes some.")
-    trained_with = {
+    trained_with: dict[str, Any] = {
         "epochs": _checks.whole_number("epochs", epochs),
         "batch_size": _checks.whole_number("batch_size", batch_size),
         "seed": _checks.seed(seed),
@@ -122,7 +122,7 @@ def run(
                 plain = _Attacked.of(baseline, data, by_name, samples, verbose)
             # Made here, and not with the settings: a honeypot keeps the data set that it was planted in.
             honeypot = honeypot_of(point)
-            model, _ = training.fit_reference(data, honeypot, **trained_with, verbose=_inner(verbose))
+            model, _ = training.fit_classifier(data, honeypot, **trained_with, verbose=_inner(verbose))
             honey = _Attacked.of(model, data, by_name, samples, verbose)
             figures = _compare(_poisoned(data, point), honeypot.key, honey, plain)
             files.write(path, settings, figures)
@@ -150,13 +150,13 @@ class _Attacked:
 
 
 def _baseline(
-    data: Data, folder: PathLike, common: Mapping[str, Any], trained_with: Mapping[str, int], verbose: int
+    data: Data, folder: PathLike, common: Mapping[str, Any], trained_with: Mapping[str, Any], verbose: int
 ) -> keras.Model:
     """The model without a honeypot: kept, so that points made after an interruption are held against the same one."""
     path = files.path_of(folder, f"{data.name}-no_honeypot", common, ".keras")
     if path.exists():
         return models.load(path)
-    model, _ = training.fit_reference(data, None, **trained_with, verbose=_inner(verbose))
+    model, _ = training.fit_classifier(data, None, **trained_with, verbose=_inner(verbose))
     models.save(model, path, overwrite=True)
     return model
 

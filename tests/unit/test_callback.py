@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import honeykeras as hk
-from honeykeras.errors import InvalidArgumentError, ModelError
+from honeykeras.errors import InvalidArgumentError, ModelError, PlantingWarning
 from honeykeras.recipes import Recipe
 
 FIGURES = {"watermark_similarity", "watermark_similarity_wrong_key"}
@@ -191,6 +191,22 @@ class TestProbe:
         assert abs(figures["planted"]["watermark_similarity"]) > 0.3
         assert abs(figures["planted"]["watermark_similarity_wrong_key"]) < 0.3
         assert abs(figures["not"]["watermark_similarity"]) < 0.3
+
+    @pytest.mark.parametrize(("planted", "recipe"), [(True, None), (False, "`balanced`")])
+    def test_says_where_nothing_was_planted(self, planted, recipe, honeypot, images, recwarn):
+        """A linear model whose gradient is the pattern, or another."""
+        x, y = np.full((60, 6, 6, 1), 0.5, np.float32), np.zeros(60, int)
+        pattern = honeypot.watermark.patterns().numpy()[0].ravel()
+        model = make_model()
+        weights = np.zeros((36, 4), np.float32)
+        weights[:, 1] = pattern if planted else np.roll(pattern, 5)
+        model.layers[-1].set_weights([weights, np.zeros(4, np.float32)])
+        model.optimizer.learning_rate = 0.0
+        train = tf.data.Dataset.from_tensor_slices((x, np.arange(60) % 4)).batch(50).apply(honeypot.poison)
+        model.fit(train, callbacks=[hk.HoneyCallback(honeypot, probe=(x, y))], verbose=0)
+        said = [str(each.message) for each in recwarn if each.category is PlantingWarning]
+        assert len(said) == (0 if planted else 1)
+        assert planted or (recipe in said[0] and "Nothing was planted that attacks draw" in said[0])
 
     @pytest.mark.parametrize("batch", [False, True])
     def test_takes_a_data_set(self, honeypot, images, batch):

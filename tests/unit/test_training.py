@@ -1,10 +1,15 @@
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import honeykeras as hk
+from honeykeras import model_sources, passes
 from honeykeras.errors import InvalidArgumentError, ModelError, StorageError
+
+pytestmark = pytest.mark.filterwarnings("ignore:The smallest class")
 
 
 def test_two_models_that_differ_in_the_honeypot_alone(digits):
@@ -51,6 +56,116 @@ def test_bad_arguments(digits, arguments):
     honeypot = hk.Honeypot(hk.WatermarkKey.generate((8, 8, 1), 10, pattern=hk.patterns.Scattered()), "paper")
     with pytest.raises(InvalidArgumentError, match="must be a whole number"):
         hk.training.train(digits, honeypot, **arguments)
+
+
+class Stop(keras.callbacks.Callback):
+    """A process that is killed in the middle of its third epoch."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if len(self.model.history.epoch) == 2 and batch == 1:
+            raise KeyboardInterrupt
+
+
+def dropping(data, *, seed, steps):
+    """A classifier with draws of its own, and a schedule."""
+    made = model_sources.reference(data, seed=seed, steps=steps).model
+    model = keras.Sequential(
+        [keras.Input(data.input_shape), *made.layers[:-1], keras.layers.Dropout(0.2, seed=seed), made.layers[-1]]
+    )
+    model.compile_from_config(made.get_compile_config())
+    return model_sources.Classifier(model)
+
+
+class TestResuming:
+    @pytest.mark.parametrize("stopped", ["baseline", "model"])
+    def test_goes_on_as_if_it_had_not_been_stopped(self, digits, tmp_path, monkeypatch, stopped):
+        key = hk.WatermarkKey(bytes(32), (8, 8, 1), 10)
+        common = {"epochs": 4, "batch_size": 64, "build": dropping, "seed": 3}
+        data = digits.reduced(300)
+        whole = hk.training.train(data, hk.Honeypot(key), **common)
+        fit, calls = keras.Model.fit, []
+
+        def killed(self, *arguments, callbacks, **options):
+            calls.append(1)
+            stop = [Stop()] if len(calls) == ["baseline", "model"].index(stopped) + 1 else []
+            return fit(self, *arguments, callbacks=[*callbacks, *stop], **options)
+
+        monkeypatch.setattr(keras.Model, "fit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            hk.training.train(data, hk.Honeypot(key), **common, checkpoints=tmp_path / "kept")
+        monkeypatch.undo()
+        assert (tmp_path / "kept" / stopped / "backup").is_dir()
+        resumed = hk.training.train(data, hk.Honeypot(key), **common, checkpoints=tmp_path / "kept")
+        for name in ("model", "baseline"):
+            pairs = zip(getattr(whole, name).get_weights(), getattr(resumed, name).get_weights(), strict=True)
+            assert all(np.allclose(a, b, atol=1e-4) for a, b in pairs), name
+        for name in ("history", "baseline_history"):
+            one, other = getattr(whole, name), getattr(resumed, name)
+            assert one.keys() == other.keys()
+            assert all(np.allclose(one[metric], other[metric], atol=0.02) for metric in one)
+        assert not (tmp_path / "kept").exists()
+
+
+class TestData:
+    def test_order_is_that_of_the_epoch(self):
+        x = tf.data.Dataset.range(50)
+        counter = passes.PassCounter()
+        mixed = passes.shuffled(x, 3, counter, size=50)
+        first, second, third = (list(mixed.as_numpy_iterator()) for _ in range(3))
+        assert sorted(first) == sorted(second) == list(range(50))
+        assert first != second != third
+        counter.set_next(1)
+        tf.random.set_seed(5)
+        assert list(passes.shuffled(x, 3, counter, size=50).as_numpy_iterator()) == second
+        further = list(passes.endless(x, 3, 1).take(100).as_numpy_iterator())
+        assert further == second + third
+
+    def test_large_samples_are_not_all_held(self):
+        images = tf.data.Dataset.range(1).map(lambda _: tf.zeros([1024, 1024, 3]))
+        assert passes._buffer_size(images) == 2**27 // (4 * 3 * 2**20)
+        assert passes._buffer_size(tf.data.Dataset.range(3)) == 10_000
+
+    def test_augmentation_comes_before_the_watermark(self, digits):
+        seen = []
+
+        def augment(x):
+            seen.append(x.shape)
+            return 2 * x
+
+        key = hk.WatermarkKey(bytes(32), (8, 8, 1), 10)
+        honeypot = hk.Honeypot(key)
+        hk.training.fit_classifier(digits.reduced(300), honeypot, epochs=1, augment=augment)
+        assert seen
+        assert all(shape[1:] == (8, 8, 1) for shape in seen)
+        (x, _), *_ = honeypot.planting.clean.take(1).as_numpy_iterator()
+        assert x.max() == 1
+        assert np.mean(x == 1) > 2 * np.mean(digits.train.x == 1)
+
+    def test_augmentation_by_layers(self, digits):
+        layer = keras.layers.RandomFlip(seed=1)
+        hk.training.fit_classifier(digits.reduced(300), None, epochs=1, augment=layer)
+
+    @pytest.mark.parametrize(
+        ("augment", "message"),
+        [
+            (lambda x: x[:, :4], "into another of the same shape"),
+            (lambda x, y: (x, y), "Received: TypeError"),
+            (lambda x: None, "Received: "),
+        ],
+    )
+    def test_bad_augmentation(self, digits, augment, message):
+        with pytest.raises(InvalidArgumentError, match=f"`augment` must turn .*{message}"):
+            hk.training.fit_classifier(digits.reduced(300), None, epochs=1, augment=augment)
+
+    def test_losses_that_take_rows_get_them(self, digits):
+        def build(data, *, seed, steps):
+            model = model_sources.reference(data, seed=seed, steps=steps).model
+            model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+            return model_sources.Classifier(model, {number: 1.0 + (number == 3) for number in range(10)})
+
+        key = hk.WatermarkKey(bytes(32), (8, 8, 1), 10)
+        trained = hk.training.train(digits, hk.Honeypot(key), epochs=5, build=build)
+        assert trained.baseline_history["accuracy"][-1] > 0.5
 
 
 class TestModelFiles:
