@@ -48,6 +48,8 @@ class Checkpoints:
 
     def restore(self, model: keras.Model) -> None:
         """Gives a model the weights of the training that is over."""
+        # With what its optimizer has gathered, for which there is no room before it has seen the variables.
+        model.optimizer.build(model.trainable_variables)
         model.load_weights(self._weights)
 
     def history(self) -> dict[str, list[float]]:

@@ -23,6 +23,9 @@ SEARCHES = ("pairs", "top2")
 SHARD_FORMATS = ("npz", "tfrecord")
 """What files of adversarial images are."""
 
+STRATEGIES = ("mirrored",)
+"""How a training is spread over devices."""
+
 DETECTORS = ("key", "logistic", "full", "paper", "trapdoor")
 """Kinds of detectors."""
 

@@ -101,11 +101,12 @@ def read(model_path: PathLike) -> dict[str, Any]:
     return document["settings"]
 
 
-def check(trained: Mapping[str, Any], **expected: Any) -> None:
+def check(trained: Mapping[str, Any], *, action: str = "judged", **expected: Any) -> None:
     """Sees to it that a model is judged as it was trained. With another seed, say, it would have seen the images.
 
     Args:
         trained: What `read` gave; where that is nothing, nothing is checked.
+        action: What is to be done with the model.
         **expected: Settings of the judgement that must be those of the training.
 
     Raises:
@@ -114,7 +115,7 @@ def check(trained: Mapping[str, Any], **expected: Any) -> None:
     for name, value in plain(expected).items():
         if trained and trained.get(name) != value:
             raise InvalidArgumentError(
-                f"The model must be judged with the `{name}` that it was trained with, "
+                f"The model must be {action} with the `{name}` that it was trained with, "
                 f"{_checks.shown(trained.get(name))}. Received: {_checks.shown(value)}."
             )
 

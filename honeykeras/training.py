@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
 from collections.abc import Callable
 
 import keras
@@ -76,7 +75,7 @@ def train(
         augment: What varies inputs at random, batch by batch and before the watermark is drawn on them: a function or a
             Keras layer, from `(batch, *input_shape)` to the same. What leaves the input range is clipped.
         checkpoints: A folder to keep how far the trainings have come, after each epoch. Trainings that were stopped go
-            on from there, with the draws that they would have had. It is removed when all are done.
+            on from there, with the draws that they would have had. It is there still when all are done.
         yardstick: Whether to train a third, without a honeypot as well but from another seed. How far two such models
             are apart is what `evaluate(..., yardstick=...)` measures the honeypot by.
         seed: Seed of weights and shuffling.
@@ -108,8 +107,6 @@ def train(
     baseline, baseline_history = fit("baseline", None)
     model, history = fit("model", honeypot)
     further, _ = fit("yardstick", None, seed=(_checks.seed(seed) + 1) % 2**32) if yardstick else (None, None)
-    if checkpoints is not None:
-        shutil.rmtree(as_path(checkpoints), ignore_errors=True)
     return Trained(model, baseline, history, baseline_history, further)
 
 

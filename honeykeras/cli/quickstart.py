@@ -11,6 +11,7 @@ import click
 from honeykeras import provenance
 from honeykeras._files import check_absent, staged
 from honeykeras.cli import evaluate, options, train
+from honeykeras.cli import fitting as fitting_options
 from honeykeras.cli import recipe as recipes
 from honeykeras.cli.startup import load_tensorflow
 
@@ -45,9 +46,7 @@ WRITTEN = (
 )
 @options.input_range
 @recipes.options
-@click.option(
-    "--epochs", type=options.COUNT, help="Epochs, with the honeypot and without. Defaults to what the data set needs."
-)
+@fitting_options.options
 @options.kind
 @options.max_fpr
 @options.samples
@@ -63,7 +62,7 @@ def quickstart(
     recipe: str,
     poison_rate: float | None,
     amplitude: float | None,
-    epochs: int | None,
+    fitting: fitting_options.Fitting,
     kind: str | None,
     max_fpr: float | None,
     samples: int,
@@ -92,7 +91,7 @@ def quickstart(
             folder,
             input_range=input_range,
             recipe=planted,
-            epochs=epochs,
+            fitting=fitting,
             kind=kind,
             max_fpr=max_fpr,
             samples=samples,
@@ -111,7 +110,7 @@ def run(
     *,
     input_range: tuple[float, float],
     recipe: Recipe,
-    epochs: int | None,
+    fitting: fitting_options.Fitting,
     kind: str | None,
     max_fpr: float | None,
     samples: int,
@@ -130,7 +129,7 @@ def run(
 
     click.echo(f"1/5  Loading {source.source}")
     parts = source.load(seed=seed, input_range=input_range, verbose=verbose)
-    epochs = training.default_epochs(len(parts.train)) if epochs is None else epochs
+    epochs = fitting.epochs_for(parts)
     max_fpr = MAX_FPR if max_fpr is None else max_fpr
     # Told now, and not after the training.
     check_sample_size(len(parts.calibration), max_fpr)
@@ -142,8 +141,9 @@ def run(
 
     click.echo(f"3/5  Training without a honeypot, then with one (recipe {recipe.name!r}), {epochs} epochs each")
     honeypot = hk.Honeypot(key, recipe)
-    trained = training.train(parts, honeypot, epochs=epochs, seed=seed, verbose=verbose)
-    settings = {**provenance.settings_of(parts, honeypot, epochs=epochs, seed=seed), **source.settings()}
+    trained = training.train(parts, honeypot, **fitting.arguments(parts), seed=seed, verbose=verbose)
+    settings = provenance.settings_of(parts, honeypot, epochs=epochs, seed=seed)
+    settings |= {**source.settings(), **fitting.settings()}
     train.write(folder, trained, settings)
 
     click.echo("4/5  Fitting a detector, attacking both models, and judging it with the key and eight wrong ones")

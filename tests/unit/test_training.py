@@ -103,7 +103,7 @@ class TestResuming:
             one, other = getattr(whole, name), getattr(resumed, name)
             assert one.keys() == other.keys()
             assert all(np.allclose(one[metric], other[metric], atol=0.02) for metric in one)
-        assert not (tmp_path / "kept").exists()
+        assert not (tmp_path / "kept" / stopped / "backup").exists()
 
 
 class TestData:
