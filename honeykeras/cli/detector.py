@@ -12,13 +12,18 @@ from honeykeras import detectorfile, provenance
 from honeykeras._files import check_absent
 from honeykeras.cli import attacks, options
 from honeykeras.cli.startup import load_tensorflow
+from honeykeras.errors import InvalidArgumentError
 
-_FILE = click.argument("path", metavar="DETECTOR", type=options.PATH)
+detector_passphrase = click.option(
+    "--detector-passphrase-file",
+    type=options.PATH,
+    help="File whose first line is the passphrase that protects the detector file.",
+)
 
 
 @click.group("detector", **options.described("honeykeras detector inspect detector.hk"))
 def detector() -> None:
-    """Fit detectors, and look at them.
+    """Fit detectors, calibrate them anew, and look at them.
 
     A detector is fitted once: the file is what `evaluate` judges and `export` seals.
     """
@@ -42,11 +47,7 @@ def detector() -> None:
 @options.samples
 @options.cache
 @click.option("--output", type=options.PATH, required=True, help="The file to write, readable by its owner alone.")
-@click.option(
-    "--detector-passphrase-file",
-    type=options.PATH,
-    help="File whose first line is the passphrase to protect the detector file with.",
-)
+@detector_passphrase
 @options.seed
 @options.overwrite
 @options.verbose
@@ -74,7 +75,7 @@ def fit(
     """
     attacks.check(attack_names, settings)
     check_absent(output, overwrite)
-    options.check_exists(model_path, "a .keras file or the folder of a SavedModel")
+    options.check_exists(model_path, options.A_MODEL)
     key = options.read_key(key_path, passphrase_file)
     passphrase = options.read_passphrase(detector_passphrase_file)
     trained = provenance.read(model_path)
@@ -103,8 +104,60 @@ def fit(
     click.echo(f"Wrote detector {fitted.detector_id} to {output}. Keep it as secret as the key.")
 
 
+@detector.command(
+    "calibrate",
+    **options.described(
+        "honeykeras detector calibrate --detector detector.hk --model trained/model.keras \\\n"
+        "    --dataset fresh/ --max-fpr 0.001 --output calibrated.hk"
+    ),
+)
+@click.option("--detector", "path", type=options.PATH, required=True, help="The detector file.")
+@detector_passphrase
+@options.model
+@options.dataset
+@click.option("--max-fpr", type=options.RATE, required=True, help="False positive rate to calibrate to.")
+@click.option("--output", type=options.PATH, required=True, help="The file to write, readable by its owner alone.")
+@options.overwrite
+@options.verbose
+def calibrate(
+    path: Path,
+    detector_passphrase_file: Path | None,
+    model_path: Path,
+    source: options.DataSource,
+    max_fpr: float,
+    output: Path,
+    overwrite: bool,
+    verbose: int,
+) -> None:
+    """Give a detector another threshold, from fresh clean data.
+
+    All of the data set is taken: clean inputs such as the model now gets, none of which it was trained on. Neither the
+    key is needed nor anything trained. The new detector has an id of its own; `honeykeras recalibrate` puts it into an
+    artifact.
+    """
+    check_absent(output, overwrite)
+    options.check_exists(model_path, options.A_MODEL)
+    passphrase = options.read_passphrase(detector_passphrase_file)
+    detectorfile.read_header(path)
+    trained = provenance.read(model_path)
+    load_tensorflow()
+    import honeykeras as hk
+
+    fitted = hk.detection.load(path, hk.models.load(model_path), passphrase)
+    data = source.load(seed=trained.get("seed", 0), input_range=fitted.watermark.input_range, verbose=verbose)
+    if trained and data.digest == trained["digest"]:
+        raise InvalidArgumentError(
+            f"`--dataset` must be fresh clean data. Received: {data.source}, which the model was trained on."
+        )
+    fitted.calibrate(data.everything(), max_fpr).save(output, passphrase, overwrite=overwrite)
+    click.echo(
+        f"Wrote detector {fitted.detector_id}, calibrated on {fitted.calibration.samples} inputs, to {output}. Keep it "
+        "as secret as the key."
+    )
+
+
 @detector.command("inspect", **options.described("honeykeras detector inspect detector.hk"))
-@_FILE
+@click.argument("path", metavar="DETECTOR", type=options.PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(path: Path, as_json: bool) -> None:
     """Describe a detector file.

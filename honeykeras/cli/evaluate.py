@@ -162,7 +162,7 @@ def settings_of(data: Data, used: Sequence[Attack], samples: int, seed: int) -> 
 
 def _check_models(model_path: Path, baseline_path: Path, yardstick_path: Path | None) -> None:
     for path in filter(None, (baseline_path, yardstick_path)):
-        options.check_exists(path, "a .keras file or the folder of a SavedModel")
+        options.check_exists(path, options.A_MODEL)
     if model_path.resolve() == baseline_path.resolve():
         raise InvalidArgumentError(f"The baseline must be another model. Received: {model_path} for both.")
     if yardstick_path and yardstick_path.resolve() in (model_path.resolve(), baseline_path.resolve()):

@@ -109,7 +109,7 @@ def export(
         raise InvalidArgumentError(
             "`--input-range` is for an artifact without a detector, which has its own. Received: `--detector` as well."
         )
-    options.check_exists(model_path, "a .keras file or the folder of a SavedModel")
+    options.check_exists(model_path, options.A_MODEL)
     passphrase = options.read_passphrase(passphrase_file)
     num_classes = None
     if detector_path is not None and sealing_key_path is not None:

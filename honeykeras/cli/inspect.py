@@ -20,7 +20,7 @@ def inspect(version: Path, as_json: bool) -> None:
 
     Its signatures, size and versions, and which key it needs. Nothing of it is secret; it is not loaded.
     """
-    options.check_exists(version, "the version folder of an artifact")
+    options.check_exists(version, options.AN_ARTIFACT)
     load_tensorflow()
     from honeykeras.export import inspect as describe
 

@@ -16,6 +16,9 @@ from honeykeras._files import read_file
 from honeykeras.errors import InvalidArgumentError
 
 PATH = click.Path(path_type=Path)
+# What messages and help call what they take.
+A_MODEL = "a .keras file or the folder of a SavedModel"
+AN_ARTIFACT = "the version folder of an artifact"
 # Nothing that is counted has more; what is larger is a slip, or would not fit TensorFlow's integers.
 COUNT = click.IntRange(1, 2**31 - 1)
 
@@ -150,7 +153,7 @@ model = click.option(
     "model_path",
     type=PATH,
     required=True,
-    help="The classifier: a .keras file, or the folder of a SavedModel.",
+    help=f"The classifier: {A_MODEL}.",
 )
 key = click.option("--key", "key_path", type=PATH, required=True, help="The key file.")
 passphrase = click.option("--passphrase-file", type=PATH, help="File whose first line is the key file's passphrase.")
@@ -240,11 +243,10 @@ def check_exists(path: Path, what: str) -> None:
 
 def check_model(model_path: Path, sealing_key_path: Path | None, public_key: Path | None, unsigned: bool) -> None:
     """What can be told of `model` and `artifact` before TensorFlow is loaded."""
-    check_exists(model_path, "a .keras file or the folder of a SavedModel")
+    check_exists(model_path, A_MODEL)
     if (sealing_key_path or public_key or unsigned) and not model_path.is_dir():
         raise InvalidArgumentError(
-            "`--sealing-key`, `--public-key` and `--unsigned` are for the version folder of an artifact. Received: "
-            f"{model_path}."
+            f"`--sealing-key`, `--public-key` and `--unsigned` are for {AN_ARTIFACT}. Received: {model_path}."
         )
 
 

@@ -32,7 +32,7 @@ def reseal(version: Path, old_path: Path, new_path: Path, public_key: Path | Non
 
     The model stays as it is, so its signature is verified first. The old version stays as well, until you remove it.
     """
-    options.check_exists(version, "the version folder of an artifact")
+    options.check_exists(version, options.AN_ARTIFACT)
     load_tensorflow()
     from honeykeras.export import SealingKey, rotation, verification
 

@@ -50,7 +50,7 @@ def verify(
     a report judged, leaks, what operations its graph is made of, and at last that it answers its warmup requests with
     probabilities. The graph of an artifact that needs a key is run only if its signature is right.
     """
-    options.check_exists(version, "the version folder of an artifact")
+    options.check_exists(version, options.AN_ARTIFACT)
     detector_id = None if report_path is None else _judged(report_path)
     key = options.read_key(key_path, passphrase_file) if key_path else None
     load_tensorflow()

@@ -283,7 +283,8 @@ def _part(
         taken = taken.map(lambda x, y, _: (x, index.lookup(y)))
     taken = taken.map(lambda x, y: (_scaled(x, input_range), y), num_parallel_calls=tf.data.AUTOTUNE)
     # A filter does not tell how many it lets through.
-    return StreamedSplit(taken.apply(tf.data.experimental.assert_cardinality(len(inside))), len(inside))
+    counted = taken.apply(tf.data.experimental.assert_cardinality(len(inside)))
+    return StreamedSplit(counted, len(inside), is_mixed=seen.held is not None)
 
 
 def _table(labels: Mapping[Any, int]) -> tf.lookup.StaticHashTable:

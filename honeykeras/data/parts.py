@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +23,7 @@ class Part(abc.ABC):
 
     Attributes:
         x: Shape `(n, *input_shape)`, float32 in the data set's input range. Of a `StreamedSplit`, this reads all into
-            memory; `dataset` and `head` do not.
+            memory; all else does not.
         y: Class indices, shape `(n,)`, int64.
     """
 
@@ -40,9 +42,41 @@ class Part(abc.ABC):
     def dataset(self) -> tf.data.Dataset:
         """The samples as a data set of `(x, y)`, not batched, in an order that does not change."""
 
+    @property
     @abc.abstractmethod
-    def head(self, count: int) -> Split:
-        """The first so many samples, in memory; all, if there are no more."""
+    def inputs(self) -> np.ndarray | tf.data.Dataset:
+        """All `x` as detectors take them: as an array, or as batches that are read as they are needed."""
+
+    @abc.abstractmethod
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The samples in the order of `dataset`, as arrays `(x, y)` of some hundred."""
+
+    @abc.abstractmethod
+    def mixed(self, wanted: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The samples as `batches` gives them, in an order that has nothing to do with their classes.
+
+        Args:
+            wanted: How many will be taken, as far as is known; more can be.
+        """
+
+    def head(self, count: int, max_bytes: int | None = None) -> Split:
+        """The first samples of `mixed`, in memory.
+
+        Args:
+            count: How many; all, if there are no more.
+            max_bytes: If given, how large their `x` may be in all. One is always there.
+        """
+        size = 4 * math.prod(self.input_shape)
+        count = min(count, len(self), count if max_bytes is None else max(1, max_bytes // size))
+        x, y = np.empty((count, *self.input_shape), np.float32), np.empty(count, np.int64)
+        filled = 0
+        for images, labels in self.mixed(count):
+            taken = slice(filled, min(filled + len(images), count))
+            filled = taken.stop
+            x[taken], y[taken] = images[: taken.stop - taken.start], labels[: taken.stop - taken.start]
+            if filled == count:
+                break
+        return Split(x, y)
 
     @abc.abstractmethod
     def rescaled(self, source: InputRange, target: InputRange) -> Part:
@@ -51,7 +85,7 @@ class Part(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split(Part):
-    """Samples in memory.
+    """Samples in memory. Where they are few of many, the first are taken: `load` has them in random order.
 
     Attributes:
         x: Inputs, shape `(n, *input_shape)`, float32 in the data set's input range.
@@ -71,8 +105,16 @@ class Split(Part):
     def dataset(self) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices((self.x, self.y))
 
-    def head(self, count: int) -> Split:
-        return Split(self.x[:count], self.y[:count])
+    @property
+    def inputs(self) -> np.ndarray:
+        return self.x
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(self.x), _BATCH_SIZE):
+            yield self.x[start : start + _BATCH_SIZE], self.y[start : start + _BATCH_SIZE]
+
+    def mixed(self, wanted: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return self.batches()
 
     def rescaled(self, source: InputRange, target: InputRange) -> Split:
         return Split(target.clip(target.from_unit(source.to_unit(self.x))), self.y)
@@ -86,10 +128,12 @@ class StreamedSplit(Part):
         samples: Elements `(x, y)`, not batched, float32 in the data set's input range and int64; the same in each pass,
             in the same order.
         size: How many there are.
+        is_mixed: Whether that order has nothing to do with classes.
     """
 
     samples: tf.data.Dataset
     size: int
+    is_mixed: bool = False
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -100,24 +144,35 @@ class StreamedSplit(Part):
 
     @property
     def x(self) -> np.ndarray:  # type: ignore[override]
-        return self.head(self.size).x
+        return np.concatenate([x for x, _ in self.batches()])
 
     @property
     def y(self) -> np.ndarray:  # type: ignore[override]
         labels = self.samples.map(lambda _, y: y).batch(_BATCH_SIZE)
         return np.concatenate(list(labels.as_numpy_iterator()))
 
+    @property
+    def inputs(self) -> tf.data.Dataset:
+        return self.samples.map(lambda x, _: x).batch(_BATCH_SIZE).prefetch(2)
+
     def dataset(self) -> tf.data.Dataset:
         return self.samples
 
-    def head(self, count: int) -> Split:
-        size = min(count, self.size)
-        x, y = np.empty((size, *self.input_shape), np.float32), np.empty(size, np.int64)
-        filled = 0
-        for images, labels in self.samples.take(size).batch(_BATCH_SIZE).as_numpy_iterator():
-            x[filled : filled + len(images)], y[filled : filled + len(images)] = images, labels
-            filled += len(images)
-        return Split(x[:filled], y[:filled])
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return self.samples.batch(_BATCH_SIZE).prefetch(2).as_numpy_iterator()
+
+    def mixed(self, wanted: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if self.is_mixed:
+            yield from self.batches()
+            return
+        # Data is often sorted by class. So each pass takes some from all over it, which their numbers decide; the first
+        # as many as are wanted, and if that was not enough, each further one as many again as there were.
+        numbered = self.samples.enumerate()
+        low, high = 0.0, min(1.0, wanted / self.size)
+        while low < 1:
+            chosen = numbered.filter(lambda number, _, low=low, high=high: _drawn_in(number, low, high))
+            yield from chosen.map(lambda _, sample: sample).batch(_BATCH_SIZE).prefetch(2).as_numpy_iterator()
+            low, high = high, min(1.0, 2 * high)
 
     def rescaled(self, source: InputRange, target: InputRange) -> StreamedSplit:
         low, high = target.ends()
@@ -125,7 +180,12 @@ class StreamedSplit(Part):
             lambda x, y: (tf.clip_by_value(target.from_unit(source.to_unit(x)), low, high), y),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
-        return StreamedSplit(samples, self.size)
+        return StreamedSplit(samples, self.size, self.is_mixed)
+
+
+def _drawn_in(number: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    drawn = tf.random.stateless_uniform([], tf.stack([number, 0]), dtype=tf.float64)
+    return (drawn >= low) & (drawn < high)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,9 +229,7 @@ class Data:
         return self.train.input_shape
 
     def reduced(self, train_samples: int) -> Data:
-        """The data set with no more than its first so many training images, in memory, and all else as it is.
-
-        Parts that `load` holds in memory are in random order, so these are a random sample.
+        """The data set with no more than so many training images, chosen at random, in memory, and all else as it is.
 
         Args:
             train_samples: How many, at most as many as there are.
@@ -213,6 +271,13 @@ class Data:
         data = self.rescaled(key.input_range) if key.input_shape == self.input_shape else self
         data.check_key(key)
         return data
+
+    def everything(self) -> tf.data.Dataset:
+        """The inputs of all parts, in batches."""
+        samples = self.train.dataset()
+        for part in (self.detector, self.calibration, self.test):
+            samples = samples.concatenate(part.dataset())
+        return samples.map(lambda x, _: x).batch(_BATCH_SIZE).prefetch(2)
 
     def check_key(self, key: WatermarkKey) -> None:
         """Raises `InvalidArgumentError` unless `key` is for images and classes such as these."""

@@ -147,11 +147,11 @@ class CalibratedDetector(abc.ABC):
             Shape `(batch,)`, float64; greater is more adversarial.
         """
 
-    def calibrate(self: _Self, clean: np.ndarray, max_fpr: float) -> _Self:
+    def calibrate(self: _Self, clean: np.ndarray | tf.data.Dataset, max_fpr: float) -> _Self:
         """Sets the threshold so that at most a share `max_fpr` of clean inputs is flagged.
 
         Args:
-            clean: Held-out clean inputs, shape `(n, *input_shape)`, with `n` at least `1 / max_fpr - 1`.
+            clean: Held-out clean inputs, as `score` takes them, at least `1 / max_fpr - 1`.
             max_fpr: The false positive rate to keep, in (0, 1).
 
         Returns:
@@ -160,10 +160,11 @@ class CalibratedDetector(abc.ABC):
         Raises:
             InvalidArgumentError: If there are too few inputs, or they have the wrong shape, dtype or range.
         """
-        threshold = conformal_threshold(self.score(clean), max_fpr)
+        scores = self.score(clean)
+        threshold = conformal_threshold(scores, max_fpr)
         # An input like the one that sets it is not to be flagged by the rounding of another implementation.
         threshold += 1e-6 * max(1.0, abs(threshold))
-        self._calibration = Calibration(threshold, float(max_fpr), len(clean))
+        self._calibration = Calibration(threshold, float(max_fpr), len(scores))
         return self
 
     @property
@@ -237,15 +238,26 @@ class CalibratedDetector(abc.ABC):
     def check_fits(self, model: keras.Model) -> None:  # noqa: B027  most fit any classifier
         """Raises `ModelError` if no detector of this kind can be fitted for a model; told before long work begins."""
 
-    def score(self, x: np.ndarray) -> np.ndarray:
+    def score(self, x: np.ndarray | tf.data.Dataset) -> np.ndarray:
         """How adversarial each input looks.
 
         Args:
-            x: Inputs, shape `(batch, *input_shape)`, floating point in the key's input range.
+            x: Inputs, shape `(batch, *input_shape)`, floating point in the key's input range; or a data set of batches
+                of such, or of `(x, ...)`, of which one at a time is held.
 
         Returns:
             Shape `(batch,)`, float64; greater is more adversarial.
         """
+        if not isinstance(x, tf.data.Dataset):
+            return self._score(x)
+        self._fitted()
+        batches = (element[0] if isinstance(element, tuple) else element for element in x.as_numpy_iterator())
+        scores = [self._score(batch) for batch in batches]
+        if not scores:
+            raise InvalidArgumentError("`x` must hold at least one batch of inputs. Received: an empty data set.")
+        return np.concatenate(scores)
+
+    def _score(self, x: np.ndarray) -> np.ndarray:
         model, secret = self._fitted()
         x = self._check("x", x)
         outputs = predict(model, x)
@@ -255,8 +267,8 @@ class CalibratedDetector(abc.ABC):
         ]
         return np.concatenate(parts)
 
-    def flag(self, x: np.ndarray) -> np.ndarray:
-        """Whether each input is taken for adversarial, shape `(batch,)`, bool."""
+    def flag(self, x: np.ndarray | tf.data.Dataset) -> np.ndarray:
+        """Whether each input, as `score` takes them, is taken for adversarial, shape `(batch,)`, bool."""
         threshold = self.threshold
         return self.score(x) > threshold
 
@@ -328,7 +340,7 @@ class CalibratedDetector(abc.ABC):
             detector._set(model, contents.secret)
             detector._calibration = Calibration(contents.threshold, contents.max_fpr, contents.samples)
             # What does not fit is told now, and not by the first query.
-            detector.score(np.zeros((1, *description.input_shape), np.float32) + description.input_range.ends()[0])
+            detector.score(detector._blank())
         except (StopIteration, ValueError, TypeError, KeyError, tf.errors.InvalidArgumentError):
             raise KeyFileError(f"{path} is not a detector that this version can use. Fit it again.") from None
         return detector
@@ -361,8 +373,11 @@ class CalibratedDetector(abc.ABC):
 
     def _check_model(self, model: keras.Model) -> None:
         """Raises `ModelError` unless a model is a classifier such as the key is for."""
-        least = np.broadcast_to(self.watermark.input_range.ends()[0], (1, *self.watermark.input_shape))
-        predict_labels(model, least, num_classes=self.num_classes)
+        predict_labels(model, self._blank(), num_classes=self.num_classes)
+
+    def _blank(self) -> np.ndarray:
+        """An input of least values, as a batch of one."""
+        return np.broadcast_to(self.watermark.input_range.ends()[0], (1, *self.watermark.input_shape))
 
     def _fitted(self) -> tuple[keras.Model, np.ndarray]:
         if self._model is None or self._secret is None:

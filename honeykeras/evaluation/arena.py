@@ -22,6 +22,8 @@ from honeykeras.keys import WatermarkKey
 from honeykeras.outputs import predict_labels
 from honeykeras.ranges import UNIT, InputRange, quantize
 
+# Of parts that are larger than memory may be, a sample of so many bytes is looked at.
+_MOST_BYTES = 2**28
 # Clean test images that each corruption is judged on, at most.
 _MOST_CORRUPTED = 2000
 
@@ -46,7 +48,7 @@ def correctly_classified(
     Args:
         model: The classifier.
         split: Images and labels.
-        samples: How many to return, at most; the first ones are taken.
+        samples: How many to return, at most; the first ones of `Part.mixed` are taken.
         input_range: Least and greatest value of an input.
         num_classes: If given, the number of classes that the model must have.
 
@@ -58,12 +60,25 @@ def correctly_classified(
     """
     _checks.instance("split", split, Part, "a part of a data set, such as Data.test")
     samples = _checks.whole_number("samples", samples)
-    x = quantize(_checks.inputs("x", split.x, None, input_range), input_range)
-    y = _checks.labels("y", split.y, len(x))
-    right = np.flatnonzero(predict_labels(model, x, num_classes=num_classes) == y)[:samples]
-    if not len(right):
-        raise ModelError(f"The model must get some images right to be attacked. Received: none right of {len(x)}.")
-    return Split(x[right], y[right])
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    wanted = samples
+    for inputs, labels in split.mixed(2 * samples):
+        x = quantize(_checks.inputs("x", inputs, None, input_range), input_range)
+        y = _checks.labels("y", labels, len(x))
+        right = np.flatnonzero(predict_labels(model, x, num_classes=num_classes) == y)[:wanted]
+        found.append((x[right], y[right]))
+        wanted -= len(right)
+        if not wanted:
+            break
+    if wanted == samples:
+        raise ModelError(f"The model must get some images right to be attacked. Received: none right of {len(split)}.")
+    xs, ys = zip(*found, strict=True)
+    return Split(np.concatenate(xs), np.concatenate(ys))
+
+
+def correct(model: keras.Model, part: Part) -> np.ndarray:
+    """Which samples of a part a model gets right, shape `(n,)`, bool."""
+    return np.concatenate([predict_labels(model, x) == y for x, y in part.batches()])
 
 
 def attack_correct(
@@ -123,13 +138,14 @@ def samples_for(
         data: The data set.
         attacked: What each attack made of images of `data.detector`, for a kind that learns from attacks.
     """
+    clean = data.train.head(len(data.train), _MOST_BYTES).x
     if not kind.needs_adversarial:
-        return Samples(data.train.x, held_out=data.detector.x)
+        return Samples(clean, held_out=data.detector.head(len(data.detector), _MOST_BYTES).x)
     if not any(made.success.any() for made in attacked):
         return None
     # The same images for every attack.
     successful = np.concatenate([made.successful for made in attacked])
-    return Samples(data.train.x, held_out=attacked[0].x, adversarial=successful)
+    return Samples(clean, held_out=attacked[0].x, adversarial=successful)
 
 
 class Arena:
@@ -167,7 +183,7 @@ class Arena:
         self.model, self.data, self.samples = model, data, samples
         self._attacks, self._max_fpr, self._seed, self._verbose = attacks, max_fpr, seed, verbose
         self._detectors: dict[tuple[str, str], CalibratedDetector | None] = {}
-        self.clean_accuracy = Proportion.of(predict_labels(model, data.test.x) == data.test.y)
+        self.clean_accuracy = Proportion.of(correct(model, data.test))
         self.test = {name: self.attack(attack, data.test) for name, attack in attacks.items()}
 
     @functools.cached_property
@@ -191,7 +207,7 @@ class Arena:
         if samples is None:
             return None
         detector.fit(self.model, samples, seed=self._seed, verbose=self._verbose)
-        return detector.calibrate(self.data.calibration.x, self._max_fpr)
+        return detector.calibrate(self.data.calibration.inputs, self._max_fpr)
 
     def wrong_keys(self, key: WatermarkKey, like: CalibratedDetector) -> list[CalibratedDetector | None]:
         """Detectors like another, for keys that were not planted."""
@@ -217,7 +233,7 @@ class Arena:
         for name, made in examples.items():
             if made.success.any():
                 scores[name][made.success] = detector.score(made.successful)
-        return detection_rates(detector.score(self.data.test.x), scores, detector.threshold)
+        return detection_rates(detector.score(self.data.test.inputs), scores, detector.threshold)
 
     def examples(self, detector: CalibratedDetector | None, name: str) -> tuple[Example, ...]:
         """A few successes of an attack, of different classes, and what a detector makes of them."""
@@ -242,13 +258,12 @@ class Arena:
 
     def judge_corruptions(self, detector: CalibratedDetector | None, seed: int) -> dict[str, Corruption]:
         """What a detector makes of benign corruptions of the clean test images."""
-        x, y = self.data.test.x[:_MOST_CORRUPTED], self.data.test.y[:_MOST_CORRUPTED]
         if detector is None:
             return {}
-        found = {}
+        few, found = self.data.test.head(_MOST_CORRUPTED, _MOST_BYTES), {}
         for name in corruptions.names(self.data.input_shape):
-            corrupted = corruptions.corrupt(x, name, input_range=self.data.input_range, seed=seed)
-            right = predict_labels(self.model, corrupted) == y
+            corrupted = corruptions.corrupt(few.x, name, input_range=self.data.input_range, seed=seed)
+            right = predict_labels(self.model, corrupted) == few.y
             found[name] = Corruption(_flagged(detector, corrupted), Proportion.of(right))
         return found
 

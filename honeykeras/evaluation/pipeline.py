@@ -191,7 +191,7 @@ def fit_detector(
             f"The detector {detector.name!r} must have attacks that succeed to learn from. Received: none."
         )
     detector.prepare(fitted_on, seed=seed, verbose=verbose, cache=cache)
-    return detector.fit(model, fitted_on, seed=seed, verbose=verbose).calibrate(data.calibration.x, max_fpr)
+    return detector.fit(model, fitted_on, seed=seed, verbose=verbose).calibrate(data.calibration.inputs, max_fpr)
 
 
 def _check_data(data: Data, key: WatermarkKey, *models: keras.Model) -> None:
@@ -199,7 +199,7 @@ def _check_data(data: Data, key: WatermarkKey, *models: keras.Model) -> None:
     _checks.instance("data", data, Data, "a Data, such as data.load gives")
     data.check_key(key)
     for model in models:
-        predict_labels(model, data.test.x[:1], num_classes=data.num_classes)
+        predict_labels(model, data.test.head(1).x, num_classes=data.num_classes)
 
 
 def get_kind(

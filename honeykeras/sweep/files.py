@@ -89,7 +89,7 @@ def describe_data(data: Data) -> dict[str, Any]:
         "needs_branch": data.needs_branch,
         "train_samples": len(data.train),
         "test_samples": len(data.test),
-        "digest": fingerprints.of_arrays([data.train.x, data.train.y, data.test.x, data.test.y]),
+        "digest": data.digest or fingerprints.of_arrays([data.train.x, data.train.y, data.test.x, data.test.y]),
     }
 
 

@@ -14,12 +14,11 @@ from honeykeras._files import PathLike
 from honeykeras.attacks import AdversarialExamples, Attack
 from honeykeras.data import Data
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.evaluation.arena import attack_correct, check_attacks
+from honeykeras.evaluation.arena import attack_correct, check_attacks, correct
 from honeykeras.evaluation.reconstruction import reconstruct
 from honeykeras.evaluation.statistics import Proportion
 from honeykeras.honeypot import Honeypot
 from honeykeras.keys import WatermarkKey
-from honeykeras.outputs import predict_labels
 from honeykeras.sweep import files
 from honeykeras.sweep.grid import SweepPoint, SweepResult
 
@@ -143,10 +142,9 @@ class _Attacked:
 
     @classmethod
     def of(cls, model: keras.Model, data: Data, attacks: Mapping[str, Attack], samples: int, verbose: int) -> _Attacked:
-        right = predict_labels(model, data.test.x) == data.test.y
         shown = int(verbose > 1)
         made = {name: attack_correct(model, attack, data.test, samples, shown) for name, attack in attacks.items()}
-        return cls(model, Proportion.of(right), made)
+        return cls(model, Proportion.of(correct(model, data.test)), made)
 
 
 def _baseline(

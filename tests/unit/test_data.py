@@ -151,8 +151,25 @@ def test_streamed_parts_are_read_anew_in_each_pass():
 
     x, y = np.arange(6, dtype=np.float32).reshape(6, 1) / 6, np.arange(6) % 2
     part = hk.data.StreamedSplit(tf.data.Dataset.from_tensor_slices((x, y)).map(note), 6)
-    assert np.array_equal(part.head(2).x, x[:2])
     before = len(passes)
     assert np.array_equal(part.x, x)
     assert np.array_equal(part.y, y)
     assert len(passes) == before + 12
+
+
+def test_few_of_a_streamed_part_are_of_all_classes():
+    """Though the part is sorted by class."""
+    y = np.repeat(np.arange(10), 300)
+    samples = tf.data.Dataset.from_tensor_slices((np.arange(3000, dtype=np.float32)[:, None], y))
+    part = hk.data.StreamedSplit(samples, 3000)
+    few = part.head(200)
+    assert len(few) == 200
+    assert min(np.bincount(few.y, minlength=10)) > 5
+    assert np.array_equal(few.y, y[few.x[:, 0].astype(int)])
+    everything = np.concatenate([x for x, _ in part.mixed(100)])
+    assert np.array_equal(np.sort(everything[:, 0]), np.arange(3000))
+    mixed = hk.data.StreamedSplit(samples, 3000, is_mixed=True)
+    assert np.array_equal(mixed.head(200).y, y[:200])
+    assert len(part.head(5000)) == 3000
+    assert len(part.head(200, max_bytes=40)) == 10
+    assert len(part.head(200, max_bytes=1)) == 1

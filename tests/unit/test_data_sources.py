@@ -404,17 +404,49 @@ def samples():
 spec = tf.TensorSpec((64, 64, 3), tf.uint8), tf.TensorSpec((), tf.int64)
 made = tf.data.Dataset.from_generator(samples, output_signature=spec)
 data = cut(Labelled("made", {{"train": made}}), seed=0, input_range=hk.InputRange())
-for part in (data.train, data.test):
-    for _ in part.dataset().batch(128):
-        pass
+{work}
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
+READING = """
+for part in (data.train, data.test):
+    for _ in part.dataset().batch(128):
+        pass
+"""
+
+# A network so small that most of the time goes into the data, and an extractor that is hardly trained.
+ALL_STEPS = """
+import keras
+from honeykeras import training, model_sources
+from honeykeras.detection import detector
+fit = detector.fit_extractor
+detector.fit_extractor = lambda *args, **options: fit(*args, **(options | {"steps": 5}))
+
+def build(data, *, seed, steps):
+    layers = [keras.Input(data.input_shape), keras.layers.AveragePooling2D(16), keras.layers.Flatten()]
+    model = keras.Sequential([*layers, keras.layers.Dense(2)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model_sources.Classifier(model)
+
+key = hk.WatermarkKey.generate(data.input_shape, 2)
+trained = training.train(data, hk.Honeypot(key), epochs=1, build=build)
+used = [hk.attacks.PGD(0.1, steps=2)]
+hk.evaluate(trained.model, key, data, baseline=trained.baseline, attacks=used, samples=100)
+"""
+
+
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_data():
+@pytest.mark.parametrize("work", [READING, ALL_STEPS], ids=["reading", "all steps"])
+def test_memory_does_not_grow_with_the_data(work):
     few, many = (
-        int(subprocess.run([sys.executable, "-c", MEMORY.format(count=count)], check=True, capture_output=True).stdout)
+        int(
+            subprocess.run(
+                [sys.executable, "-c", MEMORY.format(count=count, work=work)],
+                check=True,
+                capture_output=True,
+            ).stdout
+        )
         for count in (10_000, 200_000)
     )
     assert abs(many - few) < 200

@@ -31,7 +31,7 @@ def trainings(monkeypatch, classifier):
         made.append(honeypot)
         return classifier, {}
 
-    monkeypatch.setattr(hk.training, "fit_reference", counted)
+    monkeypatch.setattr(hk.training, "fit_classifier", counted)
     return made
 
 
@@ -205,7 +205,7 @@ class TestFiles:
         def trained(*args, **arguments):
             raise RuntimeError("trains")
 
-        monkeypatch.setattr(hk.training, "fit_reference", trained)
+        monkeypatch.setattr(hk.training, "fit_classifier", trained)
         # Where the control is the same and at hand, it is attacked before the first point is trained.
         monkeypatch.setattr(PGD, "generate", trained)
         with pytest.raises(RuntimeError, match="trains"):
