@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from honeykeras.export.archive import KEY_PATHS, save, save_guarded
     from honeykeras.export.inspection import inspect
+    from honeykeras.export.kept import kept_signatures
     from honeykeras.export.loading import load
     from honeykeras.export.policies import POLICIES
-    from honeykeras.export.rotation import reseal
+    from honeykeras.export.rotation import recalibrate, reseal
     from honeykeras.export.sealing import SealingKey
     from honeykeras.export.verification import Check, verify
 
@@ -33,7 +34,9 @@ __all__ = [
     "Check",
     "SealingKey",
     "inspect",
+    "kept_signatures",
     "load",
+    "recalibrate",
     "reseal",
     "save",
     "save_guarded",
@@ -46,7 +49,9 @@ _HOMES = {
     "Check": "verification",
     "SealingKey": "sealing",
     "inspect": "inspection",
+    "kept_signatures": "kept",
     "load": "loading",
+    "recalibrate": "rotation",
     "reseal": "rotation",
     "save": "archive",
     "save_guarded": "archive",

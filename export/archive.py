@@ -36,6 +36,7 @@ def save(
     input_range: RangeLike | None = None,
     class_names: Sequence[str] | None = None,
     keep_secret: CalibratedDetector | None = None,
+    own_signatures: signatures.OwnSignatures | None = None,
 ) -> Path:
     """Exports a classifier as a SavedModel to hand out, in a new version folder, in one atomic step.
 
@@ -64,6 +65,10 @@ def save(
             least, and images are scaled to it. Defaults to that of `keep_secret`; where there is none, inputs are taken
             as they are, and images are scaled to [0, 1].
         class_names: What `classify` calls the classes. Defaults to their numbers.
+        own_signatures: Signatures of the user's, instead of these: a function that gets the classifier, which is
+            called on inputs, float32 `(batch, *input_shape)`, and gives what the model gives, float32
+            `(batch, num_classes)`; and returns `tf.function`s with an input signature, by name, `serving_default` among
+            them. `kept_signatures` makes one of a model that is served already.
         keep_secret: A detector for the model. That nothing it knows is in the artifact is then part of the scan.
 
     Returns:
@@ -81,7 +86,7 @@ def save(
     if input_range is None and keep_secret is not None:
         input_range = keep_secret.watermark.input_range
     bounds = None if input_range is None else InputRange.of(input_range, shape)
-    endpoints = signatures.make_signatures(model, shape, bounds, class_names)
+    endpoints = signatures.make_signatures(model, shape, bounds, class_names, own=own_signatures)
     needles = {} if keep_secret is None else leaks.needles(keep_secret)
     return _publish(path, version, endpoints, needles, shape, bounds)
 
@@ -96,12 +101,14 @@ def save_guarded(
     key_paths: Sequence[str] = KEY_PATHS,
     version: int | None = None,
     class_names: Sequence[str] | None = None,
+    own_signatures: signatures.OwnSignatures | None = None,
 ) -> Path:
     """Exports a classifier and its detector as a SavedModel for a host that is trusted.
 
     It has the signatures that `save` describes, all of which answer as the policy says where the detector flags an
     input; and `extended`, for the operator alone: `inputs` to the model's own `probabilities`, a `score` in [0, 1],
-    `(batch,)`, float32, which is 0.5 at the threshold, and a `flag`, `(batch,)`, bool. Inputs are clipped to the
+    `(batch,)`, float32, which is 0.5 at the threshold, and a `flag`, `(batch,)`, bool. So has each other signature
+    `NAME` a twin, `extended_NAME`, that gives what the model says, `score` and `flag`. Inputs are clipped to the
     detector's input range, so that it judges what the model sees.
 
     What the detector knows is sealed. The artifact cannot be loaded without the key file, and tells nobody anything
@@ -113,11 +120,13 @@ def save_guarded(
         detector: The model's detector, calibrated. Its id goes into the manifest.
         sealing_key: What opens the artifact. Save it where one of `key_paths` finds it.
         policy: What clients are told of an input that is flagged: `uniform` (all classes alike), `reject` (all
-            zeros), `decoy` (the two most probable classes change places) or `observe` (the model's answer).
+            zeros), `decoy` (the two most probable classes change places) or `observe` (the model's answer). Of logits
+            as of probabilities.
         key_paths: Where the server finds the key; the first that is there is taken. What neither starts with
             `/` nor is a URL, such as `gs://...`, is relative to the version folder.
         version: As for `save`.
         class_names: As for `save`.
+        own_signatures: As for `save`; each must call the classifier once.
 
     Returns:
         The version folder.
@@ -137,7 +146,7 @@ def save_guarded(
     shape, bounds = detector.watermark.input_shape, detector.watermark.input_range
     with tempfile.TemporaryDirectory() as scratch:
         sealed = SealedDetector(detector, sealing_key, key_paths, Path(scratch))
-        endpoints = signatures.make_signatures(model, shape, bounds, class_names, sealed, policy)
+        endpoints = signatures.make_signatures(model, shape, bounds, class_names, sealed, policy, own_signatures)
         needles = leaks.needles(detector, sealing_key)
         return _publish(
             path, version, endpoints, needles, shape, bounds, sealed.vector, sealing_key, detector.detector_id
@@ -186,8 +195,8 @@ def _publish(
     archive = keras.export.ExportArchive()
     if vector is not None:
         archive.track(vector)
-    for name, (function, spec) in endpoints.items():
-        archive.add_endpoint(name, function, input_signature=[spec])
+    for name, endpoint in endpoints.items():
+        archive.add_endpoint(name, endpoint.function, input_signature=list(endpoint.inputs))
     with new_version(path, version) as folder:
         scratch = folder.scratch
         key_id = None if sealing_key is None else sealing_key.key_id
@@ -205,7 +214,9 @@ def _publish(
             assets.rmdir()
         described = graph.read(scratch)
         # Keras makes all signatures `predict`'s.
-        described.signature_def[signatures.CLASSIFY].method_name = tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME
+        for name, endpoint in endpoints.items():
+            if endpoint.is_classification:
+                described.signature_def[name].method_name = tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME
         graph.write(scratch, names.neutral(described))
         (scratch / batching.BATCHING_FILE).write_text(batching.batching_parameters(), encoding="utf-8")
         warmup.write(scratch, endpoints, input_shape, input_range or UNIT)

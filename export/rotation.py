@@ -1,4 +1,4 @@
-"""`reseal`: another sealing key for an artifact, and the same model."""
+"""`reseal` and `recalibrate`: another sealing key or threshold for an artifact, and the same model."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-from honeykeras import manifest
+import numpy as np
+
+from honeykeras import detectorfile, manifest
 from honeykeras._files import PathLike, as_path, describe
 from honeykeras.errors import InvalidArgumentError, StorageError
 from honeykeras.export import graph, sealing, warmup
 from honeykeras.export.publish import new_version
-from honeykeras.export.sealed_detector import SEALED_PATH
+from honeykeras.export.sealed_detector import SEALED_PATH, arrange
+from honeykeras.export.sealed_vector import seal_vector
 from honeykeras.export.verification import check
 
 
@@ -50,17 +53,73 @@ def reseal(
     version = as_path(version)
     identity = check(version, public_key=public_key, unsigned=unsigned)
     check_opens(version, identity, old)
+    sealed = sealing.seal_again(_sealed(version), old, new)
+    return _publish(version, sealed, new, dataclasses.replace(identity, key_id=new.key_id))
+
+
+def recalibrate(
+    version: PathLike,
+    detector: detectorfile.Contents,
+    key: sealing.SealingKey,
+    *,
+    public_key: PathLike | None = None,
+    unsigned: bool = False,
+) -> Path:
+    """Publishes a version folder anew, as the next version, with another threshold of its detector.
+
+    Model, graph and warmup requests are those that were there, and so is all else that the detector knows. Sign the new
+    version; its manifest has the id of the detector that was calibrated anew.
+
+    Args:
+        version: The version folder, for example `serving/mnist/1`.
+        detector: What is in the file of the detector that was calibrated anew, as `detectorfile.read` gives it.
+        key: The key that opens the artifact. The new version is sealed with it as well.
+        public_key: As for `reseal`.
+        unsigned: As for `reseal`.
+
+    Returns:
+        The new version folder.
+
+    Raises:
+        InvalidArgumentError: If the artifact needs no key, or has another detector, or `public_key` and `unsigned` are
+            both given.
+        KeyFileError, ModelError, SignatureError, StorageError: As `reseal`.
+    """
+    version = as_path(version)
+    identity = check(version, public_key=public_key, unsigned=unsigned)
+    check_opens(version, identity, key)
+    sealed = _sealed(version)
+    content, artifact_id = sealing.unseal(sealed, key)
+    before = np.frombuffer(content, "<f4")
+    values, threshold = arrange([np.array([detector.threshold]), detector.secret, *detector.weights])
+    values = values.astype("<f4")
+    if before.shape != values.shape or not np.array_equal(np.delete(before, threshold), np.delete(values, threshold)):
+        raise InvalidArgumentError(
+            f"The detector must be the one in {version}, but for its threshold. Received: another. Export the model "
+            "with it."
+        )
+    again = seal_vector(values, key, artifact_id)
+    return _publish(version, again, key, dataclasses.replace(identity, build_id=detectorfile.identify(detector)))
+
+
+def _sealed(version: Path) -> bytes:
     try:
-        sealed = sealing.seal_again((version / SEALED_PATH).read_bytes(), old, new)
+        return (version / SEALED_PATH).read_bytes()
+    except OSError as error:
+        raise StorageError(f"Cannot read {version / SEALED_PATH}: {describe(error)}.") from error
+
+
+def _publish(version: Path, sealed: bytes, key: sealing.SealingKey, identity: manifest.Identity) -> Path:
+    """Publishes an artifact as the next version, with another sealed file."""
+    try:
         with new_version(version.parent) as folder:
             shutil.copytree(version, folder.scratch)
             # The copy keeps a file that cannot be written as it is.
             for name in (SEALED_PATH, manifest.FILE):
                 (folder.scratch / name).unlink()
             (folder.scratch / SEALED_PATH).write_bytes(sealed)
-            changed = dataclasses.replace(identity, version=int(folder.path.name), key_id=new.key_id)
-            manifest.write(folder.scratch, changed)
-            with graph.opened(folder.scratch, new) as loadable:
+            manifest.write(folder.scratch, dataclasses.replace(identity, version=int(folder.path.name)))
+            with graph.opened(folder.scratch, key) as loadable:
                 warmup.replay(loadable)
     except (shutil.Error, OSError) as error:
         if isinstance(error, StorageError):
@@ -85,7 +144,4 @@ def check_opens(version: Path, identity: manifest.Identity, key: sealing.Sealing
     """
     if identity.key_id is None:
         raise InvalidArgumentError(f"{version} must be an artifact that needs a key. Received: one that needs none.")
-    try:
-        sealing.unseal((version / SEALED_PATH).read_bytes(), key)
-    except OSError as error:
-        raise StorageError(f"Cannot read {version / SEALED_PATH}: {describe(error)}.") from error
+    sealing.unseal(_sealed(version), key)

@@ -47,10 +47,8 @@ class SealedDetector:
         self._variables = [variable for network in detector.networks for variable in network.variables]
         parts = [np.array([detector.threshold]), detector.secret, *(_numpy(variable) for variable in self._variables)]
         self._sizes = [part.size for part in parts]
-        # Those that fill rows come first, so that they can be split off as rows. The threshold fills none.
-        self._order = sorted(range(len(parts)), key=lambda place: self._sizes[place] % _ROW > 0)
-        values = np.concatenate([parts[place].ravel() for place in self._order])
-        values = np.pad(values, (0, -len(values) % _ROW))
+        self._order = _order(self._sizes)
+        values, _ = arrange(parts)
         artifact_id = secrets.token_bytes(ID_BYTES)
         file = scratch / SEALED_FILE
         file.write_bytes(seal_vector(values, key, artifact_id))
@@ -88,6 +86,23 @@ class SealedDetector:
         *others, _ = tf.split(tf.reshape(rest, [-1]), [*sizes[len(rows) :], -1])
         found = dict(zip(self._order, [*parts, *others], strict=True))
         return [found[place] for place in range(len(found))]
+
+
+def arrange(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
+    """The one vector that is sealed, and where in it the threshold is.
+
+    Args:
+        parts: The threshold, shape `(1,)`, the secret, and the weights.
+    """
+    order = _order([part.size for part in parts])
+    values = np.concatenate([parts[place].ravel() for place in order])
+    threshold = sum(parts[place].size for place in order[: order.index(0)])
+    return np.pad(values, (0, -len(values) % _ROW)), threshold
+
+
+def _order(sizes: Sequence[int]) -> list[int]:
+    """Parts that fill rows come first, so that they can be split off as rows. The threshold fills none."""
+    return sorted(range(len(sizes)), key=lambda place: sizes[place] % _ROW > 0)
 
 
 def _numpy(variable: keras.Variable) -> np.ndarray:

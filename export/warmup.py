@@ -38,14 +38,20 @@ class Request(NamedTuple):
     inputs: Mapping[str, np.ndarray]
 
 
-def write(folder: Path, names: Mapping[str, Any], input_shape: tuple[int, ...], input_range: InputRange) -> int:
-    """Writes warmup requests for all signatures of an artifact into it; returns how many.
+def write(
+    folder: Path,
+    endpoints: Mapping[str, signatures.Endpoint],
+    input_shape: tuple[int, ...],
+    input_range: InputRange,
+) -> int:
+    """Writes warmup requests for the signatures of an artifact into it; returns how many.
 
-    Inputs are noise. Real ones would be somebody's, and watermarked ones would tell the watermark.
+    Inputs are noise. Real ones would be somebody's, and watermarked ones would tell the watermark. A signature that
+    takes what noise cannot be made of gets none, and neither do twins, which compute what the others do.
 
     Args:
         folder: The version folder.
-        names: The signatures, by name.
+        endpoints: The signatures, by name.
         input_shape: Shape of one input.
         input_range: Least and greatest value of an input.
 
@@ -58,10 +64,11 @@ def write(folder: Path, names: Mapping[str, Any], input_shape: tuple[int, ...], 
     count = 0
     with tf.io.TFRecordWriter(str(path)) as writer:
         for size in _BATCH_SIZES:
-            unit = np.random.default_rng(size).random((size, *input_shape), np.float32)
-            for name in sorted(names):
-                writer.write(_log(apis, name, input_range.from_unit(unit), unit).SerializeToString())
-                count += 1
+            for name in sorted(name for name in endpoints if not name.startswith(f"{signatures.EXTENDED}_")):
+                log = _log(apis, name, endpoints[name], size, input_shape, input_range)
+                if log is not None:
+                    writer.write(log.SerializeToString())
+                    count += 1
     return count
 
 
@@ -173,7 +180,8 @@ def replay(folder: Path) -> int:
     Raises:
         MissingDependencyError: If TensorFlow Serving's protocol buffers are not installed.
         ModelError: If there are no requests, the artifact cannot be loaded, or an answer is not what clients can use: a
-            row for each input, of probabilities; and the same by all signatures, where nothing is flagged.
+            row for each input, of numbers; probabilities, and the same by all signatures where nothing is flagged, if
+            the signatures are this package's.
     """
     requests = read(folder, saved_model.read(folder))
     served = saved_model.load_graph(folder).signatures
@@ -184,7 +192,7 @@ def replay(folder: Path) -> int:
     for request, answer in answers:
         _check(request, answer)
     for size in {_size(request) for request in requests}:
-        _compare({request.signature: answer for request, answer in answers if _size(request) == size})
+        _compare({request.signature: (request, answer) for request, answer in answers if _size(request) == size})
     return len(requests)
 
 
@@ -210,47 +218,77 @@ def _check(request: Request, answer: Mapping[str, np.ndarray]) -> None:
                 f"`{name}` of {request.signature!r} must have a row for each of {_size(request)} inputs. "
                 f"Received: shape {values.shape}."
             )
+    if not all(np.isfinite(values).all() for values in answer.values() if values.dtype.kind == "f"):
+        raise ModelError(f"{request.signature!r} must give numbers. Received: some that are not finite.")
     rows = _probabilities(answer)
-    if rows is None or rows.ndim != 2 or rows.dtype != np.float32:
-        raise ModelError(f"{request.signature!r} must give probabilities. Received: outputs {sorted(answer)}.")
+    if rows is None:
+        return
     sums = rows.sum(axis=1)
     # A rejected input has a row of zeros.
-    if not np.all((np.abs(sums - 1) < _TOLERANCE) | (sums == 0)):
+    if rows.ndim != 2 or not np.all((np.abs(sums - 1) < _TOLERANCE) | (sums == 0)):
         raise ModelError(f"{request.signature!r} must give probabilities. Received: rows that add up to {sums[:3]}.")
 
 
-def _compare(answers: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+def _compare(asked: Mapping[str, tuple[Request, Mapping[str, np.ndarray]]]) -> None:
     """Whether signatures that got the same inputs say the same; images were rounded, and are not the same."""
-    said = _probabilities(answers.get(signatures.DEFAULT, {}))
+    if signatures.DEFAULT not in asked:
+        return
+    request, answer = asked[signatures.DEFAULT]
+    said = _probabilities(answer)
     for name in (signatures.CLASSIFY, signatures.EXTENDED):
-        rows = _probabilities(answers.get(name, {}))
-        if said is None or rows is None:
+        other, answer = asked.get(name, (request, {}))
+        rows = _probabilities(answer)
+        # A user's own signature may take what it likes.
+        if said is None or rows is None or not (set(request.inputs) == set(other.inputs) == {"inputs"}):
             continue
-        same = ~answers[name].get("flag", np.zeros(len(rows), bool))
+        same = ~answer.get("flag", np.zeros(len(rows), bool))
         if rows.shape != said.shape or not np.allclose(said[same], rows[same], atol=_TOLERANCE):
             raise ModelError(f"{name!r} must say what {signatures.DEFAULT!r} says. Received: other probabilities.")
 
 
 def _probabilities(answer: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    return answer.get("probabilities", answer.get("scores"))
+    """Those of this package's signatures; what a user's own give, nobody knows."""
+    return answer.get("scores") if "classes" in answer else answer.get("probabilities")
 
 
-def _log(apis: Any, name: str, x: np.ndarray, unit: np.ndarray) -> Any:
+def _log(
+    apis: Any,
+    name: str,
+    endpoint: signatures.Endpoint,
+    size: int,
+    input_shape: tuple[int, ...],
+    input_range: InputRange,
+) -> Any:
+    """A request of noise as the log of one, or None if there can be none."""
+    unit = np.random.default_rng(size).random((size, *input_shape), np.float32)
     log = apis.PredictionLog()
-    if name == signatures.CLASSIFY:
+    if endpoint.is_classification:
         request = log.classify_log.request
-        for row in x:
+        for row in input_range.from_unit(unit):
             feature = request.input.example_list.examples.add().features.feature["inputs"]
             feature.float_list.value.extend(row.ravel().tolist())
     else:
         request = log.predict_log.request
-        given, values = "inputs", x
-        if name == signatures.IMAGES:
-            pixels = (unit * 255).astype(np.uint8)
-            given, values = "image_bytes", np.array([tf.io.encode_png(image).numpy() for image in pixels], object)
-        request.inputs[given].CopyFrom(tf.make_tensor_proto(values))
+        for spec in endpoint.inputs:
+            values = _noise(spec, unit, input_range)
+            if values is None:
+                return None
+            request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(values))
     request.model_spec.signature_name = name
     return log
+
+
+def _noise(spec: Any, unit: np.ndarray, input_range: InputRange) -> np.ndarray | None:
+    """Noise as an input that a signature takes, if that is numbers for each of a batch, or files of images."""
+    dtype, shape = tf.as_dtype(spec.dtype), tuple(spec.shape)
+    if dtype == tf.string and shape == (None,) and unit.ndim == 4 and unit.shape[-1] in (1, 3, 4):
+        return np.array([tf.io.encode_png(image).numpy() for image in (unit * 255).astype(np.uint8)], object)
+    if (not dtype.is_floating and not dtype.is_integer) or not shape or None in shape[1:]:
+        return None
+    if dtype.is_floating and shape[1:] == unit.shape[1:]:
+        return input_range.from_unit(unit).astype(dtype.as_numpy_dtype)
+    drawn = np.random.default_rng(len(unit)).random((len(unit), *shape[1:]))
+    return (drawn * (1 if dtype.is_floating else 255 if dtype == tf.uint8 else 2)).astype(dtype.as_numpy_dtype)
 
 
 def _apis() -> Any:

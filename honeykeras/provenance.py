@@ -101,6 +101,18 @@ def read(model_path: PathLike) -> dict[str, Any]:
     return document["settings"]
 
 
+def class_names(model_path: PathLike) -> list[str] | None:
+    """What the classes of a model are called, by the file beside it; None if that does not say, or is not there.
+
+    Raises:
+        InvalidArgumentError, StorageError: As `read`.
+    """
+    if not os.path.lexists(as_path(model_path).parent / FILE):
+        return None
+    names: list[str] | None = read(model_path).get("class_names")
+    return names
+
+
 def check(trained: Mapping[str, Any], *, action: str = "judged", **expected: Any) -> None:
     """Sees to it that a model is judged as it was trained. With another seed, say, it would have seen the images.
 

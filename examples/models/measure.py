@@ -53,9 +53,9 @@ class Case:
 CASES = {
     "resnet20": Case("ResNet-20, augmented in the pipeline", "resnet20", augment=True),
     "resnet20-no-branch": Case("ResNet-20, without a branch", "resnet20", augment=True, branch=False),
-    "mobilenet": Case("MobileNetV3Small, augmented by layers", "mobilenet", epochs=5),
-    "mobilenet-plain": Case("MobileNetV3Small", "mobilenet_plain", epochs=5),
-    "transformer": Case("vision transformer", "transformer", epochs=5),
+    "mobilenet": Case("MobileNetV3Small, augmented by layers", "mobilenet"),
+    "mobilenet-plain": Case("MobileNetV3Small", "mobilenet_plain"),
+    "transformer": Case("vision transformer", "transformer"),
     "fine-tuned": Case("small CNN, fine-tuned", "small_cnn", fine_tuned=True),
     "large": Case("ResNet-8, 96 x 96", "resnet8_large", image_size=(96, 96)),
     "glyphs": Case("small CNN, 100 classes", "small_cnn", ":glyphs", epochs=12),

@@ -14,12 +14,6 @@ from honeykeras.cli import attacks, options
 from honeykeras.cli.startup import load_tensorflow
 from honeykeras.errors import InvalidArgumentError
 
-detector_passphrase = click.option(
-    "--detector-passphrase-file",
-    type=options.PATH,
-    help="File whose first line is the passphrase that protects the detector file.",
-)
-
 
 @click.group("detector", **options.described("honeykeras detector inspect detector.hk"))
 def detector() -> None:
@@ -47,7 +41,7 @@ def detector() -> None:
 @options.samples
 @options.cache
 @click.option("--output", type=options.PATH, required=True, help="The file to write, readable by its owner alone.")
-@detector_passphrase
+@options.detector_passphrase
 @options.seed
 @options.overwrite
 @options.verbose
@@ -112,7 +106,7 @@ def fit(
     ),
 )
 @click.option("--detector", "path", type=options.PATH, required=True, help="The detector file.")
-@detector_passphrase
+@options.detector_passphrase
 @options.model
 @options.dataset
 @click.option("--max-fpr", type=options.RATE, required=True, help="False positive rate to calibrate to.")
@@ -132,8 +126,8 @@ def calibrate(
     """Give a detector another threshold, from fresh clean data.
 
     All of the data set is taken: clean inputs such as the model now gets, none of which it was trained on. Neither the
-    key is needed nor anything trained. The new detector has an id of its own; `honeykeras recalibrate` puts it into an
-    artifact.
+    key is needed nor anything trained. The new detector has an id of its own; `honeykeras export recalibrate`
+    puts it into an artifact.
     """
     check_absent(output, overwrite)
     options.check_exists(model_path, options.A_MODEL)

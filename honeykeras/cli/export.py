@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from honeykeras import detectorfile
+from honeykeras import _sources, detectorfile, manifest, provenance
 from honeykeras._files import make_folder
 from honeykeras.cli import options
 from honeykeras.cli.deploy_kit import deploy_kit
+from honeykeras.cli.recalibrate import recalibrate
 from honeykeras.cli.reseal import reseal
 from honeykeras.cli.signing import sign, signing_keys
 from honeykeras.cli.startup import load_tensorflow
@@ -35,7 +37,24 @@ _WITH_DETECTOR = ("key_paths", "policy", "passphrase_file")
     "--output", type=options.PATH, help="The model's folder, which TensorFlow Serving is pointed at. Required."
 )
 @click.option("--version", type=options.COUNT, help="Number of the version folder to make. Defaults to the next one.")
-@click.option("--class-names", help="What `classify` calls the classes, separated by commas. Defaults to numbers.")
+@click.option(
+    "--class-names",
+    help="What `classify` calls the classes, separated by commas. Defaults to their names in the training.json beside "
+    "the model, or to numbers.",
+)
+@click.option(
+    "--signature",
+    metavar="SOURCE",
+    help="Signatures of your own, by a function of the classifier that returns tf.functions by name: file.py:function "
+    "or package.module:function.",
+)
+@click.option(
+    "--keep-signature/--standard-signature",
+    "keep",
+    default=None,
+    help="Whether to keep the signatures of the model: all of a SavedModel, or what Keras' own `export` would write. "
+    "Defaults to keeping those of a SavedModel.",
+)
 @click.option(
     "--input-range",
     type=options.Numbers(float, "low,high"),
@@ -72,6 +91,8 @@ def export(
     output: Path | None,
     version: int | None,
     class_names: str | None,
+    signature: str | None,
+    keep: bool | None,
     input_range: tuple[float, float] | None,
     detector_path: Path | None,
     passphrase_file: Path | None,
@@ -109,6 +130,11 @@ def export(
         raise InvalidArgumentError(
             "`--input-range` is for an artifact without a detector, which has its own. Received: `--detector` as well."
         )
+    if signature is not None and (keep or not _sources.is_function(signature)):
+        raise InvalidArgumentError(
+            "`--signature` must be file.py:function or package.module:function, without `--keep-signature`. Received: "
+            f"{signature}{' and --keep-signature' if keep else ''}."
+        )
     options.check_exists(model_path, options.A_MODEL)
     passphrase = options.read_passphrase(passphrase_file)
     num_classes = None
@@ -121,10 +147,11 @@ def export(
     from honeykeras import detection, models
     from honeykeras.export import KEY_PATHS, archive, save, save_guarded
 
-    names = class_names.split(",") if class_names else None
+    names = class_names.split(",") if class_names else provenance.class_names(model_path)
     if detector_path is None or sealing_key_path is None:
         model = models.load(model_path)
-        folder = save(model, output, version=version, class_names=names, input_range=input_range)
+        own = _own_signatures(model, model_path, signature, keep)
+        folder = save(model, output, version=version, class_names=names, input_range=input_range, own_signatures=own)
         click.echo(f"Wrote {folder}.")
         return
     key_paths = key_paths or KEY_PATHS
@@ -134,6 +161,7 @@ def export(
     )
     model = models.load(model_path)
     detector = detection.load(detector_path, model, passphrase)
+    own = _own_signatures(model, model_path, signature, keep)
     # Made as late as can be: it stays, whatever becomes of the artifact.
     key = SealingKey.load_or_make(sealing_key_path)
     folder = save_guarded(
@@ -145,6 +173,7 @@ def export(
         key_paths=key_paths,
         version=version,
         class_names=names,
+        own_signatures=own,
     )
     click.echo(
         f"Wrote {folder}, with the detector {detector.detector_id}. It is opened by the key {key.key_id}, which is in "
@@ -152,5 +181,18 @@ def export(
     )
 
 
-for _command in (reseal, signing_keys, sign, deploy_kit):
+def _own_signatures(model: Any, path: Path, signature: str | None, keep: bool | None) -> Any:
+    """What the options say of signatures; None for those of this package."""
+    from honeykeras.export import kept_signatures
+
+    if signature is not None:
+        return _sources.load_function(signature, "signature")
+    # An artifact has the signatures of this package, unless it was told otherwise, and those it gets again.
+    kept_by_default = path.is_dir() and not (path / manifest.FILE).exists()
+    if not (kept_by_default if keep is None else keep):
+        return None
+    return kept_signatures(path if path.is_dir() else model)
+
+
+for _command in (reseal, recalibrate, signing_keys, sign, deploy_kit):
     export.add_command(_command)

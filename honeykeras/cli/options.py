@@ -157,6 +157,11 @@ model = click.option(
 )
 key = click.option("--key", "key_path", type=PATH, required=True, help="The key file.")
 passphrase = click.option("--passphrase-file", type=PATH, help="File whose first line is the key file's passphrase.")
+detector_passphrase = click.option(
+    "--detector-passphrase-file",
+    type=PATH,
+    help="File whose first line is the passphrase that protects the detector file.",
+)
 seed = click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),

@@ -372,7 +372,14 @@ class TestInspect:
     def test_tells_what_an_operator_wants_to_know(self, version, sealing_key):
         found = export.inspect(version)
         assert found["version"] == "1"
-        assert set(found["signatures"]) == {"serving_default", "predict_images", "classify", "extended"}
+        assert set(found["signatures"]) == {
+            "serving_default",
+            "predict_images",
+            "classify",
+            "extended",
+            "extended_predict_images",
+            "extended_classify",
+        }
         assert found["signatures"]["classify"]["method"] == "tensorflow/serving/classify"
         assert found["signatures"]["extended"]["outputs"] == {
             "flag": "bool (batch)",

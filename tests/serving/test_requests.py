@@ -186,7 +186,8 @@ class TestNames:
             library = graph.read(folder).graph_def.library
             for function in library.function:
                 assert re.fullmatch(
-                    r"(serving_default|predict_images|classify|extended|shared|other)_\d+", function.signature.name
+                    r"((extended_)?(predict_images|classify)|serving_default|extended|shared|other)_\d+",
+                    function.signature.name,
                 )
                 for node in function.node_def:
                     assert re.fullmatch(rf"{node.op}_\d+", node.name)

@@ -69,7 +69,7 @@ def quickstart(folder):
 
 
 def fails(capsys, arguments):
-    """Runs a command that must fail on a user's mistake; returns its one line, that a short training may come before."""
+    """Runs a command that must fail on a mistake; returns its one line, which a training's warning may precede."""
     capsys.readouterr()
     assert run([str(argument) for argument in arguments]) == 2
     lines = capsys.readouterr().err.splitlines(keepends=True)

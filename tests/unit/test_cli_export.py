@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -55,10 +56,108 @@ def fails_at_last(capsys, arguments):
     return capsys.readouterr().err.splitlines()[-1]
 
 
+SIGNATURE = """
+import tensorflow as tf
+
+def bytes_in(classify):
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.uint8)])
+    def serve(pixels):
+        return {"scores": classify(tf.cast(pixels, tf.float32) / 255)}
+    return {"serving_default": serve}
+"""
+
+
+class TestSignatures:
+    def inputs(self, version):
+        function = tf.saved_model.load(str(version)).signatures["serving_default"]
+        return {name: spec.dtype for name, spec in function.structured_input_signature[1].items()}
+
+    def test_own(self, folder, tmp_path, monkeypatch, digits):
+        (tmp_path / "mine.py").write_text(SIGNATURE)
+        monkeypatch.chdir(tmp_path)
+        assert run(guarded(folder, folder / "serving" / "own", "--signature", "mine.py:bytes_in")) == 0
+        assert self.inputs(folder / "serving" / "own" / "1") == {"pixels": tf.uint8}
+
+    def test_kept_of_a_saved_model_by_default(self, folder, tmp_path):
+        model = hk.models.load(folder / "trained" / "model.keras")
+        model.export(str(tmp_path / "plain"), verbose=False)
+        for options, names in (
+            ([], self.inputs(tmp_path / "plain")),
+            (["--standard-signature"], {"inputs": tf.float32}),
+        ):
+            output = tmp_path / f"m{len(options)}"
+            assert run(["export", "--model", str(tmp_path / "plain"), "--output", str(output), *options]) == 0
+            assert self.inputs(output / "1") == names
+        again = ["export", "--model", str(tmp_path / "m1" / "1"), "--output", str(tmp_path / "again")]
+        assert run(again) == 0
+        assert self.inputs(tmp_path / "again" / "1") == {"inputs": tf.float32}
+
+    def test_kept_of_a_keras_model_where_asked_for(self, folder, tmp_path):
+        model = ["--model", str(folder / "trained" / "model.keras"), "--output", str(tmp_path / "m")]
+        assert run(["export", *model, "--keep-signature"]) == 0
+        assert self.inputs(tmp_path / "m" / "1") != {"inputs": tf.float32}
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--signature", "mine"], "`--signature` must be file.py:function or package.module:function"),
+            (["--signature", "a.py:f", "--keep-signature"], "without `--keep-signature`"),
+            (["--signature", "none.py:f"], "`signature` must be a function that can be loaded"),
+        ],
+    )
+    def test_bad(self, folder, tmp_path, capsys, options, message):
+        assert message in fails(capsys, guarded(folder, tmp_path / "m", *options))
+        assert not (tmp_path / "m").exists()
+
+
+class TestRecalibrating:
+    @pytest.fixture
+    def calibrated(self, folder, digits, tmp_path):
+        """The detector of the artifact, with the threshold of other data."""
+        np.savez(tmp_path / "fresh.npz", x=np.rot90(digits.test.x, axes=(1, 2)), y=digits.test.y)
+        given = ["--detector", folder / "detector.hk", "--model", folder / "trained" / "model.keras"]
+        given += ["--dataset", tmp_path / "fresh.npz", "--max-fpr", "0.2", "--output", tmp_path / "new.hk"]
+        assert run(["detector", "calibrate", *map(str, given), "--verbose", "0"]) == 0
+        return tmp_path / "new.hk"
+
+    def test_puts_the_threshold_into_the_next_version(self, folder, calibrated, digits, tmp_path):
+        model = hk.models.load(folder / "trained" / "model.keras")
+        shutil.copytree(folder / "serving" / "digits", tmp_path / "serving" / "digits")
+        shutil.copy(folder / "model.key", tmp_path / "model.key")
+        key = ["--sealing-key", str(tmp_path / "model.key"), "--unsigned"]
+        command = ["export", "recalibrate", str(tmp_path / "serving" / "digits" / "1"), *key]
+        assert run([*command, "--detector", str(calibrated)]) == 0
+        detector = hk.detection.load(calibrated, model)
+        x = np.concatenate([digits.test.x, np.rot90(digits.test.x, axes=(1, 2))])
+        loaded = tf.saved_model.load(str(tmp_path / "serving" / "digits" / "2"))
+        flagged = loaded.signatures["extended"](inputs=tf.constant(x))["flag"].numpy()
+        assert np.array_equal(flagged, detector.flag(x))
+        old = hk.detection.load(folder / "detector.hk", model)
+        assert not np.array_equal(flagged, old.flag(x))
+        assert export.inspect(tmp_path / "serving" / "digits" / "2")["build_id"] == detector.detector_id
+        assert export.inspect(tmp_path / "serving" / "digits" / "1")["build_id"] == old.detector_id
+
+    def test_another_detector_is_refused(self, folder, version, digits, tmp_path, capsys):
+        model = hk.models.load(folder / "trained" / "model.keras")
+        other = hk.detection.KINDS["trapdoor"](hk.WatermarkKey(bytes(32), (8, 8, 1), 10))
+        other.fit(model, digits.detector.x).calibrate(digits.calibration.x, 0.1).save(tmp_path / "other.hk")
+        trust = ["--sealing-key", folder / "model.key", "--unsigned"]
+        error = fails(capsys, ["export", "recalibrate", version, "--detector", tmp_path / "other.hk", *trust])
+        assert "must be the one in" in error
+        assert os.listdir(folder / "serving" / "digits") == ["1"]
+
+
 class TestExport:
     def test_with_a_detector_opens_for_the_key_beside_serving(self, folder, version):
         loaded = tf.saved_model.load(version)
-        assert set(loaded.signatures) == {"serving_default", "predict_images", "classify", "extended"}
+        assert set(loaded.signatures) == {
+            "serving_default",
+            "predict_images",
+            "classify",
+            "extended",
+            "extended_predict_images",
+            "extended_classify",
+        }
         assert (folder / "model.key").stat().st_mode & 0o777 == 0o600
 
     def test_takes_the_sealing_key_that_is_there(self, folder, tmp_path, capsys):
@@ -363,7 +462,7 @@ class TestAfterExport:
         assert "already exists" in fails(capsys, ["export", "deploy-kit", *arguments])
         assert run(["export", "deploy-kit", *arguments, "--overwrite"]) == 0
 
-    @pytest.mark.parametrize("command", ["reseal", "sign", "signing-keys", "deploy-kit"])
+    @pytest.mark.parametrize("command", ["reseal", "recalibrate", "sign", "signing-keys", "deploy-kit"])
     def test_help_has_an_example(self, command, capsys):
         assert run(["export", command, "--help"]) == 0
         assert f"honeykeras export {command}" in capsys.readouterr().out

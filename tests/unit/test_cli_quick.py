@@ -44,6 +44,8 @@ COMMANDS = [
     ["quickstart"],
     ["export"],
     ["export", "reseal"],
+    ["export", "recalibrate"],
+    ["detector", "calibrate"],
     ["export", "sign"],
     ["export", "signing-keys"],
     ["export", "deploy-kit"],
