@@ -84,7 +84,16 @@ def _in_order(dataset: tf.data.Dataset, seed: int, number: tf.Tensor) -> tf.data
     return dataset.shuffle(_buffer_size(dataset), seed=tf.cast(drawn, tf.int64), reshuffle_each_iteration=False)
 
 
+def most_shuffled_bytes(dataset: tf.data.Dataset) -> int:
+    """How much memory the shuffling of a data set takes, at most."""
+    return _buffer_size(dataset) * _bytes(dataset)
+
+
 def _buffer_size(dataset: tf.data.Dataset) -> int:
+    return max(1, min(_MOST_SHUFFLED, _MOST_SHUFFLED_BYTES // _bytes(dataset)))
+
+
+def _bytes(dataset: tf.data.Dataset) -> int:
+    """How large an element is."""
     specs = tf.nest.flatten(dataset.element_spec)
-    size = sum(spec.dtype.size * int(np.prod([each or 1 for each in spec.shape])) for spec in specs)
-    return max(1, min(_MOST_SHUFFLED, _MOST_SHUFFLED_BYTES // size))
+    return sum(spec.dtype.size * int(np.prod([each or 1 for each in spec.shape])) for spec in specs)

@@ -153,7 +153,7 @@ def fit_classifier(
     steps = epochs * math.ceil(len(data.train) / batch_size)
     classifier = (build or model_sources.get(None))(data, seed=seed, steps=steps)
     model, kept = classifier.model, None if checkpoints is None else Checkpoints(as_path(checkpoints))
-    samples = _samples(data, augment, one_hot=classifier.one_hot)
+    samples = labelled_for(classifier, _samples(data, augment), data.num_classes)
     if honeypot is not None:
         samples = samples.apply(honeypot.poison)
     if kept and kept.finished:
@@ -189,13 +189,18 @@ def fit_classifier(
     return model, history.history
 
 
-def _samples(data: Data, augment: Augmentation | None, *, one_hot: bool) -> tf.data.Dataset:
+def labelled_for(classifier: model_sources.Classifier, batches: tf.data.Dataset, num_classes: int) -> tf.data.Dataset:
+    """Batches of inputs and class indices, with labels as the classifier's loss takes them."""
+    return batches.map(lambda x, y: (x, tf.one_hot(y, num_classes))) if classifier.one_hot else batches
+
+
+def _samples(data: Data, augment: Augmentation | None) -> tf.data.Dataset:
     """What is trained on, in batches that are quick to handle and not yet those of the training."""
     samples = data.train.dataset().batch(_BATCH_SIZE)
     if augment is not None:
         varied = _augmentation(augment, data)
         samples = samples.map(lambda x, y: (varied(x), y), num_parallel_calls=tf.data.AUTOTUNE)
-    return samples.map(lambda x, y: (x, tf.one_hot(y, data.num_classes))) if one_hot else samples
+    return samples
 
 
 def _augmentation(augment: Augmentation, data: Data) -> Augmentation:

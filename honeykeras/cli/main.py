@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from honeykeras.cli.attack import attack
+from honeykeras.cli.check import check
 from honeykeras.cli.detector import detector
 from honeykeras.cli.evaluate import evaluate
 from honeykeras.cli.export import export
@@ -35,7 +36,7 @@ def cli() -> None:
     """Turn a Keras classifier into a honeypot for adversaries."""
 
 
-for _command in (keygen, train, attack, detector, evaluate, report, quickstart, export, verify, inspect):
+for _command in (keygen, check, train, attack, detector, evaluate, report, quickstart, export, verify, inspect):
     cli.add_command(_command)
 
 

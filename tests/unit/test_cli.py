@@ -20,6 +20,7 @@ QUICK = ["--epochs", "10", "--verbose", "0"]
 QUICKEST = ["--epochs", "1", "--samples", "50", "--verbose", "0"]
 COMMANDS = [
     "keygen",
+    "check",
     "train",
     "attack",
     "detector",

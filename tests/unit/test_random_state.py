@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 
 import honeykeras as hk
+import honeykeras.model_sources
+import honeykeras.preflight
 
 KEY = hk.WatermarkKey(bytes(range(32)), (8, 8, 1), 10)
 
@@ -31,6 +33,10 @@ def train(digits, model):
     hk.training.train(digits.reduced(200), hk.Honeypot(KEY), epochs=1, seed=4)
 
 
+def preflight(digits, model):
+    hk.preflight.preflight(digits, hk.model_sources.get(None), hk.recipes.BALANCED, epochs=1)
+
+
 def add_branch(digits, model):
     hk.models.add_branch(model, seed=4)
 
@@ -47,7 +53,9 @@ def corrupt(digits, model):
 
 
 @pytest.mark.filterwarnings("ignore:The smallest class")
-@pytest.mark.parametrize("use", [fit_detector, train, add_branch, attack, corrupt], ids=lambda use: use.__name__)
+@pytest.mark.parametrize(
+    "use", [fit_detector, train, preflight, add_branch, attack, corrupt], ids=lambda use: use.__name__
+)
 def test_is_left_alone(use, digits, classifier):
     keras.utils.set_random_seed(11)
     expected = draw()
