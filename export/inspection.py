@@ -24,7 +24,8 @@ def inspect(version: PathLike) -> dict[str, Any]:
     Returns:
         `version`, its name; `name`, `role` and `build_id`, those of its manifest; `bytes`, the size of all files;
         `files`, how many; `tensorflow`, the version that wrote it; `signatures`, for each its `method`, `inputs` and
-        `outputs`, with dtype and shape; `warmup_requests`, how many; `has_manifest`; `is_signed`, whether there is a
+        `outputs`, with dtype and shape; `class_names`, what `classify` calls the classes, if it is there;
+        `warmup_requests`, how many; `has_manifest`; `is_signed`, whether there is a
         signature beside it, not whether it is right; and for an artifact that needs a key `sealing_key_id`,
         `artifact_id` and `key_paths`, all None otherwise.
 
@@ -56,6 +57,7 @@ def inspect(version: PathLike) -> dict[str, Any]:
             for name, signature in sorted(described.signature_def.items())
             if name != _INIT_OP
         },
+        "class_names": _class_names(described),
         "warmup_requests": len(warmup.read(version, described)) if (version / warmup.FILE).is_file() else 0,
         "has_manifest": (version / manifest.FILE).is_file(),
         "is_signed": signing.signature_path(version).is_file(),
@@ -63,6 +65,17 @@ def inspect(version: PathLike) -> dict[str, Any]:
         "artifact_id": artifact_id,
         "key_paths": graph.key_paths(described) or None,
     }
+
+
+def _class_names(described: Any) -> list[str] | None:
+    """The constant row that `classify` repeats for each input."""
+    for function in described.graph_def.library.function:
+        constants = {node.name: node for node in function.node_def if node.op == "Const"}
+        for node in function.node_def:
+            row = constants.get(node.input[0].partition(":")[0]) if node.op == "Tile" else None
+            if row is not None and row.attr["dtype"].type == tf.string.as_datatype_enum:
+                return [name.decode(errors="replace") for name in tf.make_ndarray(row.attr["value"].tensor)[0].tolist()]
+    return None
 
 
 def _tensor(info: Any) -> str:

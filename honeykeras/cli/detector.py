@@ -172,5 +172,4 @@ def inspect(path: Path, as_json: bool) -> None:
         click.echo(json.dumps(described, indent=1))
         return
     for name, value in described.items():
-        shown = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
-        click.echo(f"{name.replace('_', ' ')}: {shown}")
+        click.echo(f"{name.replace('_', ' ')}: {options.shown(value)}")

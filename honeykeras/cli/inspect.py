@@ -45,10 +45,7 @@ def _lines(value: Any) -> str:
         )
     if isinstance(value, list):
         return "\n".join(value)
-    # True and 1 are one to a dictionary.
-    if value is None or isinstance(value, bool):
-        return {True: "yes", False: "no", None: "none"}[value]
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return options.shown(value)
 
 
 def _sides(tensors: dict[str, str]) -> list[str]:

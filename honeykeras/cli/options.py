@@ -240,6 +240,14 @@ def read_key(path: Path, passphrase_file: Path | None) -> Any:
     return WatermarkKey.load(path, read_passphrase(passphrase_file))
 
 
+def shown(value: Any) -> str:
+    """A plain value for people."""
+    # True and 1 are one to a dictionary.
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def check_exists(path: Path, what: str) -> None:
     """Raises `InvalidArgumentError` if there is nothing at a path that is read later on."""
     if not path.exists():

@@ -47,6 +47,16 @@ def measured(document: Mapping[str, Any]) -> list[str]:
     ]
 
 
+# Settings of a training, and the options that they were.
+_TRAINED_WITH = (
+    ("epochs", "epochs"),
+    ("batch_size", "batch-size"),
+    ("model", "model"),
+    ("augment", "augment"),
+    ("strategy", "strategy"),
+)
+
+
 def commands(document: Mapping[str, Any]) -> str:
     """Commands that repeat the measurement, as far as the settings tell them."""
     settings, detection = document["settings"], document["detection"]
@@ -55,7 +65,9 @@ def commands(document: Mapping[str, Any]) -> str:
         dataset += f" --image-size {','.join(map(str, settings['image_size']))}"
     recipe = settings.get("recipe")
     named = f" --recipe {shlex.quote(recipe['name'])}" if recipe else ""
-    epochs = f" --epochs {settings['epochs']}" if "epochs" in settings else ""
+    trained = [f"--{option} {shlex.quote(str(settings[name]))}" for name, option in _TRAINED_WITH if name in settings]
+    if "branch" in settings:
+        trained.append("--branch" if settings["branch"] else "--no-branch")
     presence, security = document["indistinguishability"] is not None, document["security"] is not None
     judged = [
         *(f"--attack {shlex.quote(name)}" for name in detection["attacks"]),
@@ -67,8 +79,8 @@ def commands(document: Mapping[str, Any]) -> str:
         *(["--security"] if security else []),
     ]
     lines = [
-        f"honeykeras train --dataset {dataset} --key watermark.key --seed {seed}{named}{epochs}"
-        f"{' --yardstick' if presence else ''} --output trained",
+        f"honeykeras train --dataset {dataset} --key watermark.key --seed {seed}{named}"
+        f"{' --yardstick' if presence else ''}{''.join(f' {option}' for option in trained)} --output trained",
         "honeykeras evaluate --model trained/model.keras --baseline trained/baseline.keras --key watermark.key \\",
         f"    --dataset {dataset} --seed {seed} --output report.json \\",
         f"    {' '.join(judged)}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ def render(document: Mapping[str, Any], *, key: WatermarkKey | None = None) -> s
     environment = templates("honeykeras.report", autoescape=True)
     safe = load_optional("markupsafe").Markup
     environment.filters.update(percent=_percent, number=_number, attack_name=narrative.attack_name)
+    environment.filters["class_name"] = functools.partial(_class_name, document["settings"].get("class_names"))
     detection = document["detection"]
     judged = {name: detection[name] for name in ("exceeds_controls", "key_specific")}
     return environment.get_template("page.html.jinja").render(
@@ -80,6 +82,10 @@ def _patterns(document: Mapping[str, Any], key: WatermarkKey) -> list[str]:
     from honeykeras.watermark import Watermark
 
     return [encode_png(0.5 + 0.5 * pattern) for pattern in np.asarray(Watermark(key).patterns())]
+
+
+def _class_name(names: Sequence[str] | None, label: int) -> str:
+    return names[label] if names is not None and label < len(names) else f"class {label}"
 
 
 def _percent(share: float | None, clip: bool = False) -> str:

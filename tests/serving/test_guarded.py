@@ -387,6 +387,7 @@ class TestInspect:
             "score": "float32 (batch)",
         }
         assert (found["name"], found["role"]) == ("digits", "hosted")
+        assert found["class_names"] == [str(number) for number in range(10)]
         assert found["sealing_key_id"] == sealing_key.key_id
         assert found["key_paths"] == ["/run/secrets/model.key", "../../../model.key"]
         assert found["warmup_requests"] == 8

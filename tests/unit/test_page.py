@@ -14,6 +14,7 @@ import tensorflow as tf
 import honeykeras as hk
 from honeykeras import report
 from honeykeras.errors import InvalidArgumentError, MissingDependencyError, StorageError
+from honeykeras.report import narrative
 from honeykeras.report.pictures import encode_png
 
 SHAPE = (8, 8, 1)
@@ -123,6 +124,22 @@ def test_settings_are_text(document):
     page = Checked(report.render(document))
     assert "script" not in {tag for tag, _ in page.elements}
     assert "<script>alert(1)</script>" in page.text
+
+
+def test_classes_are_called_by_their_names(document):
+    assert "class 3, taken for class 8" in Checked(report.render(document)).text
+    document["settings"]["class_names"] = [*"abc", "<owl>", *"efgh", "cat", "j"]
+    page = Checked(report.render(document))
+    assert "<owl>, taken for cat" in page.text
+    assert "owl" not in {tag for tag, _ in page.elements}
+    document["settings"]["class_names"] = ["too", "few"]
+    assert "class 3, taken for class 8" in Checked(report.render(document)).text
+
+
+def test_tells_how_the_model_was_trained(document):
+    document["settings"].update(model="my models.py:resnet", augment="a.py:flip", branch=False, batch_size=32)
+    said = narrative.commands(document)
+    assert "--batch-size 32 --model 'my models.py:resnet' --augment a.py:flip --no-branch --output trained" in said
 
 
 def test_attack_that_never_succeeds(document):
