@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ def load(path: Path) -> keras.Model:
     """
     try:
         size = _check(path)
-        with tf.variable_creator_scope(_bounded(_MOST_PER_BYTE * size + _MOST_BESIDE)):
+        with tf.variable_creator_scope(_bounded(_MOST_PER_BYTE * size + _MOST_BESIDE)), warnings.catch_warnings():
+            # Of a model in a model, whose optimizer never made a step. Nothing here goes on with an optimizer's state.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
             model = keras.models.load_model(path)
         if not isinstance(model, keras.Model):
             raise ValueError(f"an object of the class {type(model).__name__}")

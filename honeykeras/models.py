@@ -137,10 +137,7 @@ def has_branch(model: keras.Model) -> bool:
 
 
 def _to_unit(input_range: InputRange) -> list[keras.layers.Layer]:
-    if input_range == UNIT:
-        return []
-    low, width = input_range.ends()[0], input_range.width
-    return [keras.layers.Rescaling((1 / width).tolist(), (-low / width).tolist())]
+    return [] if input_range == UNIT else [keras.layers.Rescaling(*input_range.rescaling)]
 
 
 def _initializers(seed: int | None) -> Iterator[keras.initializers.Initializer]:

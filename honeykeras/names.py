@@ -1,4 +1,4 @@
-"""The names that options take, and that files and reports write.
+"""The names that options take, and that files and reports write, and defaults that commands and Python share.
 
 Nothing here needs TensorFlow, so that the command line can check them at once.
 """
@@ -31,3 +31,6 @@ DETECTORS = ("key", "logistic", "full", "paper", "trapdoor")
 
 POLICIES = ("uniform", "reject", "decoy", "observe")
 """What clients are told of an input that is flagged."""
+
+MAX_FPR = 0.01
+"""The false positive rate that thresholds are calibrated to unless another is asked for."""

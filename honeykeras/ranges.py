@@ -109,6 +109,11 @@ class InputRange:
         """Both ends as arrays."""
         return np.asarray(self.low, dtype), np.asarray(self.high, dtype)
 
+    @property
+    def rescaling(self) -> tuple[Any, Any]:
+        """Scale and offset of `keras.layers.Rescaling` from this range to [0, 1], as plain numbers."""
+        return (1 / self.width).tolist(), (-self.ends()[0] / self.width).tolist()
+
     def to_unit(self, x: _Batch) -> _Batch:
         """Takes inputs, shape `(batch, ...)`, an array or a tensor, from this range to [0, 1]."""
         return (x - self.ends()[0]) / self.width if self != InputRange() else x

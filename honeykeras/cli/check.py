@@ -38,7 +38,7 @@ def check(
     recipe: str,
     poison_rate: float | None,
     amplitude: float | None,
-    max_fpr: float | None,
+    max_fpr: float,
     as_json: bool,
     seed: int,
     verbose: int,
@@ -50,7 +50,6 @@ def check(
     """
     planted = recipes.get(recipe, poison_rate, amplitude)
     load_tensorflow()
-    from honeykeras.evaluation import MAX_FPR
     from honeykeras.preflight import preflight
 
     data = source.load(seed=seed, input_range=input_range, verbose=0 if as_json else verbose)
@@ -60,7 +59,7 @@ def check(
         planted,
         epochs=fitting.epochs_for(data),
         batch_size=fitting.batch_size,
-        max_fpr=MAX_FPR if max_fpr is None else max_fpr,
+        max_fpr=max_fpr,
         seed=seed,
     )
     if as_json:

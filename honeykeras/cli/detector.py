@@ -52,7 +52,7 @@ def fit(
     source: options.DataSource,
     kind: str | None,
     attack_names: tuple[str, ...],
-    max_fpr: float | None,
+    max_fpr: float,
     samples: int,
     cache: bool,
     output: Path,
@@ -77,7 +77,7 @@ def fit(
     load_tensorflow()
     import honeykeras as hk
     from honeykeras.detection import extractor_cache
-    from honeykeras.evaluation import MAX_FPR, fit_detector
+    from honeykeras.evaluation import fit_detector
 
     model = hk.models.load(model_path)
     data = source.load(seed=seed, input_range=key.input_range, verbose=verbose)
@@ -88,7 +88,7 @@ def fit(
         data,
         attacks=attacks.make(attack_names, settings, data, seed),
         kind=kind,
-        max_fpr=MAX_FPR if max_fpr is None else max_fpr,
+        max_fpr=max_fpr,
         samples=samples,
         seed=seed,
         verbose=verbose,

@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 @attacks.chosen
 @attacks.settings
 @options.detector_file
-@click.option(
-    "--detector-passphrase-file", type=options.PATH, help="File whose first line is the detector file's passphrase."
-)
+@options.detector_passphrase
 @options.kind
 @click.option(
     "--baseline-detector",
@@ -48,8 +46,13 @@ if TYPE_CHECKING:
     multiple=True,
     help="A further kind of detector to judge on the same images, such as trapdoor or full; repeatable.",
 )
-@options.max_fpr
+@click.option(
+    "--max-fpr",
+    type=options.RATE,
+    help=f"False positive rate to calibrate to. Defaults to that of --detector, or to {names.MAX_FPR}.",
+)
 @options.samples
+@options.cache
 @click.option(
     "--security",
     is_flag=True,
@@ -88,6 +91,7 @@ def evaluate(
     baseline_detectors: tuple[str, ...],
     max_fpr: float | None,
     samples: int,
+    cache: bool,
     security: bool,
     yardstick_path: Path | None,
     output: Path,
@@ -120,6 +124,7 @@ def evaluate(
     import honeykeras as hk
     from honeykeras import detection
     from honeykeras.cli import table
+    from honeykeras.detection import extractor_cache
     from honeykeras.evaluation import evaluate as judge
 
     model = options.load_model(model_path, sealing_key_path, public_key, unsigned)
@@ -142,6 +147,7 @@ def evaluate(
         yardstick=yardstick,
         seed=seed,
         verbose=verbose,
+        cache=extractor_cache.folder() if cache else None,
     )
     document = hk.report.make(evaluation, {**trained, **source.settings(), **settings_of(data, used, samples, seed)})
     hk.report.write(output, document, overwrite=overwrite)

@@ -211,7 +211,9 @@ kind = click.option(
     "helps; no evidence of the key), paper or trapdoor (Shan et al.). Defaults to key, or to paper for a key of the "
     "paper's pattern.",
 )
-max_fpr = click.option("--max-fpr", type=RATE, help="False positive rate to calibrate to. Defaults to 0.01.")
+max_fpr = click.option(
+    "--max-fpr", type=RATE, default=names.MAX_FPR, show_default=True, help="False positive rate to calibrate to."
+)
 
 cache = click.option(
     "--cache/--no-cache",

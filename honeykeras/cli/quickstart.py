@@ -64,7 +64,7 @@ def quickstart(
     amplitude: float | None,
     fitting: fitting_options.Fitting,
     kind: str | None,
-    max_fpr: float | None,
+    max_fpr: float,
     samples: int,
     cache: bool,
     policy: str,
@@ -112,7 +112,7 @@ def run(
     recipe: Recipe,
     fitting: fitting_options.Fitting,
     kind: str | None,
-    max_fpr: float | None,
+    max_fpr: float,
     samples: int,
     cache: bool,
     policy: str,
@@ -124,13 +124,12 @@ def run(
     from honeykeras import attacks, report, training
     from honeykeras.detection import extractor_cache
     from honeykeras.detection.calibration import check_sample_size
-    from honeykeras.evaluation import MAX_FPR, fit_detector
+    from honeykeras.evaluation import fit_detector
     from honeykeras.export import SealingKey, save, save_guarded
 
     click.echo(f"1/5  Loading {source.source}")
     parts = source.load(seed=seed, input_range=input_range, verbose=verbose)
     epochs = fitting.epochs_for(parts)
-    max_fpr = MAX_FPR if max_fpr is None else max_fpr
     # Told now, and not after the training.
     check_sample_size(len(parts.calibration), max_fpr)
 

@@ -123,9 +123,8 @@ def build_extractor(
         input_range: Least and greatest value of an input, or of each of its features.
         seed: Seed of the weights.
     """
-    low, width = input_range.ends()[0], input_range.width
     inputs = keras.Input(input_shape)
-    scaled = keras.layers.Rescaling((1 / width).tolist(), (-low / width).tolist())(inputs)
+    scaled = keras.layers.Rescaling(*input_range.rescaling)(inputs)
     family = check_family(family)
     networks = _network(input_shape, family, seed), _whitening_network(input_shape, family)
     views = [keras.layers.Reshape((1, -1))(network(scaled)) for network in networks]

@@ -20,7 +20,6 @@ from honeykeras import fingerprints, keyfile, patterns
 from honeykeras._arrays import read_npz
 from honeykeras._files import PathLike, write_atomic
 from honeykeras._messages import first_line
-from honeykeras.errors import StorageError
 from honeykeras.ranges import InputRange
 
 
@@ -65,9 +64,9 @@ def load_or_train(path: PathLike, untrained: keras.Model, train: Callable[[], ke
         train: Trains it.
     """
     path = Path(path)
+    names = [f"w{number}" for number in range(len(untrained.weights))]
     if path.exists():
         try:
-            names = [f"w{number}" for number in range(len(untrained.weights))]
             held = read_npz(path, names)
             untrained.set_weights([held[name] for name in names])
         except (OSError, ValueError) as error:
@@ -78,10 +77,10 @@ def load_or_train(path: PathLike, untrained: keras.Model, train: Callable[[], ke
             return untrained
     trained = train()
     content = io.BytesIO()
-    np.savez(content, **{f"w{number}": weight for number, weight in enumerate(trained.get_weights())})
+    np.savez(content, **dict(zip(names, trained.get_weights(), strict=True)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomic(path, content.getvalue(), mode=0o600, overwrite=True)
-    except (OSError, StorageError) as error:
+    except OSError as error:
         warnings.warn(f"The extractor is not kept for the next time: {first_line(error)}", stacklevel=2)
     return trained

@@ -2,7 +2,7 @@
 
 from honeykeras.evaluation.arena import correctly_classified
 from honeykeras.evaluation.indistinguishability import Discrepancies, TwoSampleTest
-from honeykeras.evaluation.pipeline import MAX_FPR, evaluate, fit_detector
+from honeykeras.evaluation.pipeline import evaluate, fit_detector
 from honeykeras.evaluation.results import (
     AdaptiveDetection,
     AttackDetection,
@@ -23,7 +23,6 @@ from honeykeras.evaluation.results import (
 from honeykeras.evaluation.statistics import Estimate, Proportion
 
 __all__ = [
-    "MAX_FPR",
     "AdaptiveDetection",
     "AttackDetection",
     "BaselineDetection",

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from honeykeras import _checks, corruptions
+from honeykeras._files import PathLike
 from honeykeras.attacks import AdversarialExamples, Attack
 from honeykeras.data import Data, Part, Split
 from honeykeras.detection import CalibratedDetector, Samples
@@ -168,6 +169,7 @@ class Arena:
         max_fpr: float,
         seed: int = 0,
         verbose: int = 0,
+        cache: PathLike | None = None,
     ) -> None:
         """Attacks a model.
 
@@ -179,8 +181,9 @@ class Arena:
             max_fpr: The false positive rate that detectors are calibrated to.
             seed: Seed of what is random in fitting them.
             verbose: 1 shows progress bars, 0 nothing.
+            cache: A folder to keep extractors in, if any.
         """
-        self.model, self.data, self.samples = model, data, samples
+        self.model, self.data, self.samples, self._cache = model, data, samples, cache
         self._attacks, self._max_fpr, self._seed, self._verbose = attacks, max_fpr, seed, verbose
         self._detectors: dict[tuple[str, str], CalibratedDetector | None] = {}
         self.clean_accuracy = Proportion.of(correct(model, data.test))
@@ -206,6 +209,7 @@ class Arena:
         samples = samples_for(detector, self.data, attacked)
         if samples is None:
             return None
+        detector.prepare(samples, seed=self._seed, verbose=self._verbose, cache=self._cache)
         detector.fit(self.model, samples, seed=self._seed, verbose=self._verbose)
         return detector.calibrate(self.data.calibration.inputs, self._max_fpr)
 

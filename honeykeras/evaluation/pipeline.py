@@ -25,11 +25,9 @@ from honeykeras.evaluation.results import (
 from honeykeras.evaluation.roc import mean_rates
 from honeykeras.evaluation.security import assess
 from honeykeras.keys import WatermarkKey
+from honeykeras.names import MAX_FPR
 from honeykeras.outputs import predict_labels
 from honeykeras.patterns import Scattered
-
-MAX_FPR = 0.01
-"""The false positive rate that thresholds are calibrated to unless another is asked for."""
 
 
 def evaluate(
@@ -47,6 +45,7 @@ def evaluate(
     yardstick: keras.Model | None = None,
     seed: int = 0,
     verbose: int = 0,
+    cache: PathLike | None = None,
 ) -> Evaluation:
     """Judges a honeypot, with its controls.
 
@@ -80,6 +79,7 @@ def evaluate(
         seed: Seed of the extractor's training, of the corruptions, of attackers who know of the honeypot, and of
             two-sample tests.
         verbose: 1 shows progress bars, 0 nothing.
+        cache: As for `fit_detector`, where a detector is fitted here.
 
     Returns:
         The figures, with sample sizes and intervals. Of an attack that never succeeds, its success rate of zero is
@@ -110,7 +110,8 @@ def evaluate(
         for classifier in (model, baseline):
             each.check_fits(classifier)
     honey, plain = (
-        Arena(classifier, data, attack_by_name, samples, max_fpr, seed, verbose) for classifier in (model, baseline)
+        Arena(classifier, data, attack_by_name, samples, max_fpr, seed, verbose, cache)
+        for classifier in (model, baseline)
     )
     own = honey.fit(judged) if given is None else given
     decoys = key.control_decoys()

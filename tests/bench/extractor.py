@@ -42,7 +42,7 @@ def judge(options, data, seed):
     """One row for each attack."""
     key = hk.WatermarkKey(bytes([seed + 1] * 32), data.input_shape, data.num_classes)
     epochs = options.epochs or hk.training.default_epochs(len(data.train))
-    model, _ = hk.training.fit_reference(data, hk.Honeypot(key), epochs=epochs, seed=seed)
+    model, _ = hk.training.fit_classifier(data, hk.Honeypot(key), epochs=epochs, seed=seed)
     extractor, seconds = processor_seconds(
         lambda: hk.detection.fit_extractor(data.train.x, key.pattern, seed=seed, **options.steps)
     )

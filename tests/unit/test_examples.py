@@ -55,3 +55,19 @@ def test_serving(tmp_path):
     options = ["--rounds", 10, "--only", "small CNN, 28 x 28 x 1, detector paper"]
     said = run("tests/bench/serving.py", *options, folder=tmp_path)
     assert "batch 64: plain" in said
+
+
+def test_models(tmp_path):
+    options = ["table", "--images", 100, "--epochs", 1, "--samples", 5, "--output", "record"]
+    run("examples/models/measure.py", *options, folder=tmp_path)
+    run("examples/models/table.py", "--records", "record", "--output", "table.md", folder=tmp_path)
+    heading, _, row = (tmp_path / "table.md").read_text().splitlines()
+    assert heading.count("|") == row.count("|")
+    assert row.startswith("| perceptron, a table | 30 | no | 100 | 1 |")
+
+
+def test_table_of_models_is_that_of_the_records(tmp_path):
+    run("examples/models/table.py", "--output", tmp_path / "table.md", folder=tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert len(table.splitlines()) > 2
+    assert table in (ROOT / "docs" / "models.md").read_text()
