@@ -24,6 +24,8 @@ from honeykeras.ranges import InputRange
 
 # What is smaller than this is held in memory, as it came; what is larger is read in every pass.
 _MOST_BYTES = 96 * 2**20
+# A part of larger data that is smaller than this is held once it was read.
+_MOST_CACHED_BYTES = 64 * 2**20
 _BATCH_SIZE = 256
 # Parts that do not come with the data: of so many samples each, or of this share of them where there are few.
 _SIZES = {"detector": 2_000, "calibration": 5_000, "test": 10_000}
@@ -128,8 +130,7 @@ def _form(spec: Any) -> str:
 
 def _look(labelled: Labelled, split: str, samples: tf.data.Dataset, input_range: InputRange, verbose: int) -> _Seen:
     """Goes through a split once."""
-    spec = samples.element_spec[0]
-    size = spec.dtype.size * int(np.prod(spec.shape))
+    size = _bytes(samples.element_spec[0])
     expected = int(samples.cardinality())
     limit = max(1, _MOST_BYTES // size)
     kept: list[np.ndarray] | None = [] if expected <= limit else None
@@ -162,6 +163,11 @@ def _look(labelled: Labelled, split: str, samples: tf.data.Dataset, input_range:
         kept.clear()
         held = tf.constant(whole)
     return _Seen(np.concatenate(hashes), np.concatenate(labels), held)
+
+
+def _bytes(spec: tf.TensorSpec) -> int:
+    """How large a sample is."""
+    return spec.dtype.size * int(np.prod(spec.shape))
 
 
 def _check_values(labelled: Labelled, split: str, x: np.ndarray, before: int, input_range: InputRange) -> None:
@@ -281,6 +287,9 @@ def _part(
         index = _table(labels)
         taken = samples.filter(lambda _x, _y, code: (code > low) & (code <= high))
         taken = taken.map(lambda x, y, _: (x, index.lookup(y)))
+        # To find few samples, all would be read in each pass.
+        if len(inside) * _bytes(taken.element_spec[0]) <= _MOST_CACHED_BYTES:
+            taken = taken.cache()
     taken = taken.map(lambda x, y: (_scaled(x, input_range), y), num_parallel_calls=tf.data.AUTOTUNE)
     # A filter does not tell how many it lets through.
     counted = taken.apply(tf.data.experimental.assert_cardinality(len(inside)))
