@@ -34,8 +34,14 @@ def read_npy(file: IO[bytes], size: int) -> np.ndarray:
     Raises:
         ValueError: If it is no array of plain numbers, or not all of it is there, or more.
     """
+    start = file.tell()
     try:
-        shape, in_fortran_order, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+        try:
+            shape, in_fortran_order, dtype = _header(file)
+        except SystemError:
+            # Python before 3.11.5 loses count of how deep its parser is, where a garbage collection comes in between.
+            file.seek(start)
+            shape, in_fortran_order, dtype = _header(file)
     except OSError:
         raise
     except Exception as error:  # NumPy evaluates a header; what that raises depends on what is in it.
@@ -55,6 +61,10 @@ def read_npy(file: IO[bytes], size: int) -> np.ndarray:
         return flat.reshape(shape, order="F" if in_fortran_order else "C")
     except (ValueError, OverflowError):  # An empty array of a size that no array can have.
         raise ValueError(f"an array of shape {shortened(str(shape))}") from None
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    return _HEADERS[np.lib.format.read_magic(file)](file)
 
 
 def read_mask(path: PathLike) -> np.ndarray:

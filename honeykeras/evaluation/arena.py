@@ -24,7 +24,7 @@ from honeykeras.outputs import predict_labels
 from honeykeras.ranges import UNIT, InputRange, quantize
 
 # Of parts that are larger than memory may be, a sample of so many bytes is looked at.
-_MOST_BYTES = 2**28
+_MOST_BYTES = 160 * 2**20
 # Clean test images that each corruption is judged on, at most.
 _MOST_CORRUPTED = 2000
 

@@ -100,7 +100,6 @@ def test_what_tensorflow_datasets_cannot_load_is_one_line(monkeypatch):
     ("name", "sizes", "shape", "epsilon", "branch", "first"),
     [
         ("mnist", [53_000, 2_000, 5_000, 10_000], (28, 28, 1), 0.3, False, None),
-        ("cifar10", [43_000, 2_000, 5_000, 10_000], (32, 32, 3), 8 / 255, True, "airplane"),
         ("cifar10:3.0.2", [43_000, 2_000, 5_000, 10_000], (32, 32, 3), 8 / 255, True, "airplane"),
     ],
 )
