@@ -63,8 +63,8 @@ def row(document: dict) -> list[str]:
         f"{probed['watermark_similarity']:.3f}",
         f"{probed['watermark_similarity_wrong_key']:.3f}",
         *(_percent(arm["attacks"][name]["true_positive_rate"]) for name in ("pgd", "cw") for arm in arms),
-        f"{seconds['honeypot']:g}",
-        f"{seconds['plain']:g}",
+        f"{seconds['honeypot']:.1f}",
+        f"{seconds['plain']:.1f}",
     ]
 
 
