@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Collection
-from typing import IO
+from collections.abc import Callable, Collection
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from honeykeras._documents import read_regular
 from honeykeras._files import PathLike, as_path, describe
 from honeykeras._messages import first_line, shortened
 from honeykeras.errors import InvalidArgumentError, StorageError
+
+_Read = TypeVar("_Read")
 
 # A mask of as many features as a key may be for, and its header.
 _MAX_MASK_BYTES = 2**24 + 2**16
@@ -36,12 +38,7 @@ def read_npy(file: IO[bytes], size: int) -> np.ndarray:
     """
     start = file.tell()
     try:
-        try:
-            shape, in_fortran_order, dtype = _header(file)
-        except SystemError:
-            # Python before 3.11.5 loses count of how deep its parser is, where a garbage collection comes in between.
-            file.seek(start)
-            shape, in_fortran_order, dtype = _header(file)
+        shape, in_fortran_order, dtype = parsed(lambda: _header(file, start))
     except OSError:
         raise
     except Exception as error:  # NumPy evaluates a header; what that raises depends on what is in it.
@@ -63,7 +60,20 @@ def read_npy(file: IO[bytes], size: int) -> np.ndarray:
         raise ValueError(f"an array of shape {shortened(str(shape))}") from None
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def parsed(read: Callable[[], _Read]) -> _Read:
+    """What `read` reads in NumPy's format, whose headers Python parses.
+
+    Some versions of Python (3.11.7 is one) lose count of how deep their parser is, where a garbage collection comes in
+    between: "AST constructor recursion depth mismatch". What is read then is read again.
+    """
+    try:
+        return read()
+    except SystemError:
+        return read()
+
+
+def _header(file: IO[bytes], start: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    file.seek(start)
     return _HEADERS[np.lib.format.read_magic(file)](file)
 
 

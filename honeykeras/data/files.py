@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from honeykeras._arrays import parsed
 from honeykeras._messages import first_line
 from honeykeras.data.labelled import SPLITS, Labelled
 from honeykeras.data.values import from_arrays
@@ -27,8 +28,7 @@ _SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "val
 def from_npz(path: Path) -> Labelled:
     """An archive with `x_train`, `y_train`, `x_test`, `y_test`, as Keras' own data sets have, or `x` and `y`."""
     try:
-        with np.load(path, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
+        arrays = parsed(lambda: _arrays(path))
     except Exception as error:  # Archives of others hold anything.
         raise DatasetError(f"{path} must be an .npz file of plain arrays. Received: {first_line(error)}") from error
     if {"x", "y"} <= arrays.keys():
@@ -44,6 +44,11 @@ def from_npz(path: Path) -> Labelled:
             f"{', '.join(sorted(arrays)) or 'nothing'}."
         )
     return from_arrays(path.stem, splits)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as held:
+        return {name: held[name] for name in held.files}
 
 
 def from_folder(folder: Path) -> Labelled:

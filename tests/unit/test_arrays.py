@@ -36,7 +36,7 @@ def test_is_read_as_it_was_saved(tmp_path, order):
 
 
 def test_is_read_though_pythons_parser_miscounts(tmp_path, monkeypatch):
-    """As those before 3.11.5 do now and then."""
+    """As that of 3.11.7 does now and then."""
     np.save(tmp_path / "mask.npy", np.ones(3, bool))
     read, calls = _arrays._HEADERS[1, 0], []
 
