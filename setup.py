@@ -46,6 +46,7 @@ setup(
         "scipy>=1.11",
         "tensorflow>=2.20",
         "tensorflow-datasets>=4.9.7",
+        "tqdm>=4.66",
     ],
     extras_require={
         "cli": CLI,

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks
+from honeykeras import _checks, _progress
 from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.outputs import Logits, LogitsFunction, predict_labels
@@ -136,13 +136,12 @@ class Attack(abc.ABC):
         compiled = self._compile(model, x.shape[1:])
         y = predict_labels(model, x) if y is None else _checks.labels("y", y, len(x), compiled.num_classes)
         seeds = np.stack([np.full(len(x), self.seed), first + np.arange(len(x))], axis=1)
-        progress = keras.utils.Progbar(len(x), verbose=verbose, unit_name="image") if verbose else None
         parts = []
-        for start in range(0, len(x), batch_size):
-            batch = slice(start, start + batch_size)
-            parts.append(compiled.run(x[batch], y[batch], mask[batch], seeds[batch]))
-            if progress:
-                progress.update(min(start + batch_size, len(x)))
+        with _progress.bar(f"Attacking with {self.name}", len(x), "image", verbose) as progress:
+            for start in range(0, len(x), batch_size):
+                batch = slice(start, start + batch_size)
+                parts.append(compiled.run(x[batch], y[batch], mask[batch], seeds[batch]))
+                progress.update(len(x[batch]))
         x_adv, success, queries, gradients = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return AdversarialExamples(x, x_adv, y, success, queries, gradients, self.targeted, self.input_range)
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks, _documents, _files, fingerprints
+from honeykeras import _checks, _documents, _files, _progress, fingerprints
 from honeykeras._files import PathLike
 from honeykeras._messages import first_line
 from honeykeras.attacks.base import Attack
@@ -141,15 +141,12 @@ def craft(
 
     chunks = itertools.chain([first], chunks)
     del first  # It would stay in memory until the end.
-    progress = keras.utils.Progbar(total if total >= 0 else None, unit_name="image") if verbose else None
     examples = successes = 0
-    for number, (x, y) in enumerate(chunks):
-        if progress:
-            progress.update(examples)
-        successes += int(shard(number, x, y).success.sum())
-        examples += len(x)
-    if progress:
-        progress.update(examples, finalize=True)
+    with _progress.bar(f"Attacking with {attack.name}", total if total >= 0 else None, "image", verbose) as progress:
+        for number, (x, y) in enumerate(chunks):
+            successes += int(shard(number, x, y).success.sum())
+            examples += len(x)
+            progress.update(len(x))
     return store.finish(examples, successes, hashes)
 
 

@@ -143,7 +143,8 @@ def calibrate(
         raise InvalidArgumentError(
             f"`--dataset` must be fresh clean data. Received: {data.source}, which the model was trained on."
         )
-    fitted.calibrate(data.everything(), max_fpr).save(output, passphrase, overwrite=overwrite)
+    fitted.calibrate(data.everything(), max_fpr, verbose=verbose)
+    fitted.save(output, passphrase, overwrite=overwrite)
     click.echo(
         f"Wrote detector {fitted.detector_id}, calibrated on {fitted.calibration.samples} inputs, to {output}. Keep it "
         "as secret as the key."

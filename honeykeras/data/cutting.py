@@ -11,11 +11,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import recipes, survey
+from honeykeras import _progress, recipes, survey
 from honeykeras.data.elements import uniform, unreadable
 from honeykeras.data.labelled import SPLITS, Labelled
 from honeykeras.data.parts import Data, Part, StreamedSplit
@@ -135,25 +134,22 @@ def _look(labelled: Labelled, split: str, samples: tf.data.Dataset, input_range:
     limit = max(1, _MOST_BYTES // size)
     kept: list[np.ndarray] | None = [] if expected <= limit else None
     hashes, labels, count = [], [], 0
-    progress = keras.utils.Progbar(max(expected, 0) or None, unit_name="sample", verbose=verbose) if verbose else None
     try:
-        for x, y, codes in samples.batch(_BATCH_SIZE).prefetch(2).as_numpy_iterator():
-            _check_values(labelled, split, x, count, input_range)
-            count += len(x)
-            hashes.append(codes)
-            labels.append(y)
-            if kept is not None:
-                kept.append(x)
-            if count > limit:
-                kept = None
-            if progress is not None:
-                progress.update(count)
+        with _progress.bar(f"Reading {split}", expected if expected >= 0 else None, "sample", verbose) as progress:
+            for x, y, codes in samples.batch(_BATCH_SIZE).prefetch(2).as_numpy_iterator():
+                _check_values(labelled, split, x, count, input_range)
+                count += len(x)
+                hashes.append(codes)
+                labels.append(y)
+                if kept is not None:
+                    kept.append(x)
+                if count > limit:
+                    kept = None
+                progress.update(len(x))
     except DatasetError:
         raise
     except Exception as error:  # A source is anybody's code.
         raise unreadable(labelled, split, samples, error) from error
-    if progress is not None:
-        progress.update(count, finalize=True)
     if not count:
         raise DatasetError(f"{labelled.name} must hold samples in {split}. Received: none.")
     held = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks
+from honeykeras import _checks, _progress
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.keys import WatermarkKey
 from honeykeras.ranges import UNIT, InputRange, RangeLike
@@ -59,23 +60,26 @@ class Part(abc.ABC):
             wanted: How many will be taken, as far as is known; more can be.
         """
 
-    def head(self, count: int, max_bytes: int | None = None) -> Split:
+    def head(self, count: int, max_bytes: int | None = None, verbose: int = 0) -> Split:
         """The first samples of `mixed`, in memory.
 
         Args:
             count: How many; all, if there are no more.
             max_bytes: If given, how large their `x` may be in all. One is always there.
+            verbose: 1 shows a progress bar where that takes long, 0 nothing.
         """
         size = 4 * math.prod(self.input_shape)
         count = min(count, len(self), count if max_bytes is None else max(1, max_bytes // size))
         x, y = np.empty((count, *self.input_shape), np.float32), np.empty(count, np.int64)
         filled = 0
-        for images, labels in self.mixed(count):
-            taken = slice(filled, min(filled + len(images), count))
-            filled = taken.stop
-            x[taken], y[taken] = images[: taken.stop - taken.start], labels[: taken.stop - taken.start]
-            if filled == count:
-                break
+        with _progress.bar("Reading", count, "sample", verbose) as progress:
+            for images, labels in self.mixed(count):
+                taken = slice(filled, min(filled + len(images), count))
+                filled = taken.stop
+                x[taken], y[taken] = images[: taken.stop - taken.start], labels[: taken.stop - taken.start]
+                progress.update(taken.stop - taken.start)
+                if filled == count:
+                    break
         return Split(x, y)
 
     @abc.abstractmethod
@@ -153,7 +157,7 @@ class StreamedSplit(Part):
 
     @property
     def inputs(self) -> tf.data.Dataset:
-        return self.samples.map(lambda x, _: x).batch(_BATCH_SIZE).prefetch(2)
+        return _inputs_of(self.samples, self.size)
 
     def dataset(self) -> tf.data.Dataset:
         return self.samples
@@ -181,6 +185,12 @@ class StreamedSplit(Part):
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return StreamedSplit(samples, self.size, self.is_mixed)
+
+
+def _inputs_of(samples: tf.data.Dataset, count: int) -> tf.data.Dataset:
+    """The inputs of so many samples, in batches, of which TensorFlow then knows how many there are."""
+    batches = samples.map(lambda x, _: x).batch(_BATCH_SIZE).prefetch(2)
+    return batches.apply(tf.data.experimental.assert_cardinality(math.ceil(count / _BATCH_SIZE)))
 
 
 def _drawn_in(number: tf.Tensor, low: float, high: float) -> tf.Tensor:
@@ -274,10 +284,9 @@ class Data:
 
     def everything(self) -> tf.data.Dataset:
         """The inputs of all parts, in batches."""
-        samples = self.train.dataset()
-        for part in (self.detector, self.calibration, self.test):
-            samples = samples.concatenate(part.dataset())
-        return samples.map(lambda x, _: x).batch(_BATCH_SIZE).prefetch(2)
+        parts = self.train, self.detector, self.calibration, self.test
+        samples = functools.reduce(tf.data.Dataset.concatenate, (part.dataset() for part in parts))
+        return _inputs_of(samples, sum(map(len, parts)))
 
     def check_key(self, key: WatermarkKey) -> None:
         """Raises `InvalidArgumentError` unless `key` is for images and classes such as these."""

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks, detectorfile, fingerprints
+from honeykeras import _checks, _progress, detectorfile, fingerprints
 from honeykeras._files import PathLike
 from honeykeras.description import Description
 from honeykeras.detection.calibration import conformal_threshold
@@ -23,6 +23,8 @@ from honeykeras.outputs import predict, predict_labels
 from honeykeras.watermark import Watermark
 
 _BATCH_SIZE = 512
+# How many inputs of an array are scored before progress is shown.
+_SLICE = 8 * _BATCH_SIZE
 
 _Self = TypeVar("_Self", bound="CalibratedDetector")
 
@@ -147,12 +149,13 @@ class CalibratedDetector(abc.ABC):
             Shape `(batch,)`, float64; greater is more adversarial.
         """
 
-    def calibrate(self: _Self, clean: np.ndarray | tf.data.Dataset, max_fpr: float) -> _Self:
+    def calibrate(self: _Self, clean: np.ndarray | tf.data.Dataset, max_fpr: float, *, verbose: int = 0) -> _Self:
         """Sets the threshold so that at most a share `max_fpr` of clean inputs is flagged.
 
         Args:
             clean: Held-out clean inputs, as `score` takes them, at least `1 / max_fpr - 1`.
             max_fpr: The false positive rate to keep, in (0, 1).
+            verbose: 1 shows a progress bar, 0 nothing.
 
         Returns:
             The detector itself.
@@ -160,7 +163,7 @@ class CalibratedDetector(abc.ABC):
         Raises:
             InvalidArgumentError: If there are too few inputs, or they have the wrong shape, dtype or range.
         """
-        scores = self.score(clean)
+        scores = self.score(clean, verbose=verbose)
         threshold = conformal_threshold(scores, max_fpr)
         # An input like the one that sets it is not to be flagged by the rounding of another implementation.
         threshold += 1e-6 * max(1.0, abs(threshold))
@@ -238,28 +241,33 @@ class CalibratedDetector(abc.ABC):
     def check_fits(self, model: keras.Model) -> None:  # noqa: B027  most fit any classifier
         """Raises `ModelError` if no detector of this kind can be fitted for a model; told before long work begins."""
 
-    def score(self, x: np.ndarray | tf.data.Dataset) -> np.ndarray:
+    def score(self, x: np.ndarray | tf.data.Dataset, *, verbose: int = 0) -> np.ndarray:
         """How adversarial each input looks.
 
         Args:
             x: Inputs, shape `(batch, *input_shape)`, floating point in the key's input range; or a data set of batches
                 of such, or of `(x, ...)`, of which one at a time is held.
+            verbose: 1 shows a progress bar, 0 nothing.
 
         Returns:
             Shape `(batch,)`, float64; greater is more adversarial.
         """
-        if not isinstance(x, tf.data.Dataset):
-            return self._score(x)
         self._fitted()
-        batches = (element[0] if isinstance(element, tuple) else element for element in x.as_numpy_iterator())
-        scores = [self._score(batch) for batch in batches]
+        if isinstance(x, tf.data.Dataset):
+            batches = (element[0] if isinstance(element, tuple) else element for element in x.as_numpy_iterator())
+            checked, total = (self._check("x", batch) for batch in batches), int(x.cardinality())
+        else:
+            x = self._check("x", x)
+            starts = range(0, len(x), _SLICE)
+            checked, total = (x[start : start + _SLICE] for start in starts), len(starts)
+        through = _progress.bar("Scoring", total if total >= 0 else None, "batch", verbose, checked)
+        scores = [self._score(batch) for batch in through]
         if not scores:
-            raise InvalidArgumentError("`x` must hold at least one batch of inputs. Received: an empty data set.")
+            raise InvalidArgumentError("`x` must hold at least one batch of inputs. Received: none.")
         return np.concatenate(scores)
 
     def _score(self, x: np.ndarray) -> np.ndarray:
         model, secret = self._fitted()
-        x = self._check("x", x)
         outputs = predict(model, x)
         parts = [
             self._run(x[start : start + _BATCH_SIZE], outputs[start : start + _BATCH_SIZE], tf.constant(secret)).numpy()

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 import keras
 import numpy as np
 
-from honeykeras import _checks, corruptions
+from honeykeras import _checks, _progress, corruptions
 from honeykeras._files import PathLike
 from honeykeras.attacks import AdversarialExamples, Attack
 from honeykeras.data import Data, Part, Split
@@ -77,9 +77,14 @@ def correctly_classified(
     return Split(np.concatenate(xs), np.concatenate(ys))
 
 
-def correct(model: keras.Model, part: Part) -> np.ndarray:
+def correct(model: keras.Model, part: Part, verbose: int = 0) -> np.ndarray:
     """Which samples of a part a model gets right, shape `(n,)`, bool."""
-    return np.concatenate([predict_labels(model, x) == y for x, y in part.batches()])
+    right = []
+    with _progress.bar("Classifying", len(part), "image", verbose) as progress:
+        for x, y in part.batches():
+            right.append(predict_labels(model, x) == y)
+            progress.update(len(x))
+    return np.concatenate(right)
 
 
 def attack_correct(
@@ -130,7 +135,10 @@ def check_name(whose: str, name: str, taken: Collection[str] = ()) -> None:
 
 
 def samples_for(
-    kind: CalibratedDetector | type[CalibratedDetector], data: Data, attacked: Sequence[AdversarialExamples]
+    kind: CalibratedDetector | type[CalibratedDetector],
+    data: Data,
+    attacked: Sequence[AdversarialExamples],
+    verbose: int = 0,
 ) -> Samples | None:
     """What a detector of a kind is fitted on; None if it learns from attacks, and none of those succeeded.
 
@@ -138,10 +146,11 @@ def samples_for(
         kind: The kind.
         data: The data set.
         attacked: What each attack made of images of `data.detector`, for a kind that learns from attacks.
+        verbose: 1 shows progress bars, 0 nothing.
     """
-    clean = data.train.head(len(data.train), _MOST_BYTES).x
+    clean = data.train.head(len(data.train), _MOST_BYTES, verbose).x
     if not kind.needs_adversarial:
-        return Samples(clean, held_out=data.detector.head(len(data.detector), _MOST_BYTES).x)
+        return Samples(clean, held_out=data.detector.head(len(data.detector), _MOST_BYTES, verbose).x)
     if not any(made.success.any() for made in attacked):
         return None
     # The same images for every attack.
@@ -156,6 +165,7 @@ class Arena:
         model: The model.
         data: The data set.
         samples: How many images of a part each attack is run on, at most.
+        verbose: Whether progress bars are shown.
         clean_accuracy: The model's accuracy on the test images.
         test: What each attack made of test images, by name of the attack, quantised.
     """
@@ -184,9 +194,9 @@ class Arena:
             cache: A folder to keep extractors in, if any.
         """
         self.model, self.data, self.samples, self._cache = model, data, samples, cache
-        self._attacks, self._max_fpr, self._seed, self._verbose = attacks, max_fpr, seed, verbose
+        self._attacks, self._max_fpr, self._seed, self.verbose = attacks, max_fpr, seed, verbose
         self._detectors: dict[tuple[str, str], CalibratedDetector | None] = {}
-        self.clean_accuracy = Proportion.of(correct(model, data.test))
+        self.clean_accuracy = Proportion.of(correct(model, data.test, verbose))
         self.test = {name: self.attack(attack, data.test) for name, attack in attacks.items()}
 
     @functools.cached_property
@@ -196,7 +206,7 @@ class Arena:
 
     def attack(self, attack: Attack, split: Part) -> AdversarialExamples:
         """Attacks images that the model gets right, and quantises what comes of them."""
-        return attack_correct(self.model, attack, split, self.samples, self._verbose)
+        return attack_correct(self.model, attack, split, self.samples, self.verbose)
 
     def fit(self, detector: CalibratedDetector) -> CalibratedDetector | None:
         """Fits and calibrates a detector for this model; None if it has to learn from attacks, and none ever succeeds.
@@ -206,12 +216,12 @@ class Arena:
         """
         # Attacking takes long, so it is done for those alone that learn from it.
         attacked = self._attacked if detector.needs_adversarial else []
-        samples = samples_for(detector, self.data, attacked)
+        samples = samples_for(detector, self.data, attacked, self.verbose)
         if samples is None:
             return None
-        detector.prepare(samples, seed=self._seed, verbose=self._verbose, cache=self._cache)
-        detector.fit(self.model, samples, seed=self._seed, verbose=self._verbose)
-        return detector.calibrate(self.data.calibration.inputs, self._max_fpr)
+        detector.prepare(samples, seed=self._seed, verbose=self.verbose, cache=self._cache)
+        detector.fit(self.model, samples, seed=self._seed, verbose=self.verbose)
+        return detector.calibrate(self.data.calibration.inputs, self._max_fpr, verbose=self.verbose)
 
     def wrong_keys(self, key: WatermarkKey, like: CalibratedDetector) -> list[CalibratedDetector | None]:
         """Detectors like another, for keys that were not planted."""
@@ -236,8 +246,9 @@ class Arena:
             return detection_rates(np.empty(0), scores, math.inf)
         for name, made in examples.items():
             if made.success.any():
-                scores[name][made.success] = detector.score(made.successful)
-        return detection_rates(detector.score(self.data.test.inputs), scores, detector.threshold)
+                scores[name][made.success] = detector.score(made.successful, verbose=self.verbose)
+        clean = detector.score(self.data.test.inputs, verbose=self.verbose)
+        return detection_rates(clean, scores, detector.threshold)
 
     def examples(self, detector: CalibratedDetector | None, name: str) -> tuple[Example, ...]:
         """A few successes of an attack, of different classes, and what a detector makes of them."""

@@ -186,13 +186,14 @@ def fit_detector(
     if detector.needs_adversarial:
         used = check_attacks(attacks, data.input_range).values()
         attacked = [attack_correct(model, attack, data.detector, samples, verbose) for attack in used]
-    fitted_on = samples_for(detector, data, attacked)
+    fitted_on = samples_for(detector, data, attacked, verbose)
     if fitted_on is None:
         raise InvalidArgumentError(
             f"The detector {detector.name!r} must have attacks that succeed to learn from. Received: none."
         )
     detector.prepare(fitted_on, seed=seed, verbose=verbose, cache=cache)
-    return detector.fit(model, fitted_on, seed=seed, verbose=verbose).calibrate(data.calibration.inputs, max_fpr)
+    detector.fit(model, fitted_on, seed=seed, verbose=verbose)
+    return detector.calibrate(data.calibration.inputs, max_fpr, verbose=verbose)
 
 
 def _check_data(data: Data, key: WatermarkKey, *models: keras.Model) -> None:

@@ -42,13 +42,13 @@ def judge_presence(
         rarely for two sub-samples is left out.
     """
     # Enough for each half to have as many as are wanted that models get right.
-    few = honey.data.test.head(_TRIED * honey.samples)
+    few = honey.data.test.head(_TRIED * honey.samples, verbose=honey.verbose)
     ours, theirs = (Split(few.x[start::2], few.y[start::2]) for start in (0, 1))
     found = {}
     for attack in attacks:
         with_honeypot = _samples(honey.attack(attack, ours))
         without = _samples(plain.attack(attack, theirs))
-        further = _samples(attack_correct(yardstick, attack, ours, honey.samples))
+        further = _samples(attack_correct(yardstick, attack, ours, honey.samples, honey.verbose))
         fewest = min(len(sample["images"]) for sample in (with_honeypot, without, further))
         if fewest >= 2 * _SUBSAMPLE:
             budgets = [budget for budget in _BUDGETS if budget <= fewest]

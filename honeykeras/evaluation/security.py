@@ -124,7 +124,7 @@ def _attackers(
     model, watermark = arena.model, Watermark(key)
 
     def run(attack: Attack, target: keras.Model = model, mask: np.ndarray | None = None) -> AdversarialExamples:
-        return attack.generate(target, x, y, mask=mask).quantize(model)
+        return attack.generate(target, x, y, mask=mask, verbose=arena.verbose).quantize(model)
 
     half = np.random.default_rng(seed).random(x.shape) < 0.5
     attackers: _Attackers = {"freezes_half": functools.partial(run, attack, mask=half)}

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from honeykeras import _checks, fingerprints, models, patterns, poisoning, training
+from honeykeras import _checks, _progress, fingerprints, models, patterns, poisoning, training
 from honeykeras._files import PathLike
 from honeykeras.attacks import AdversarialExamples, Attack
 from honeykeras.data import Data
@@ -110,8 +110,9 @@ def run(
 
     plain: _Attacked | None = None
     results = []
-    progress = keras.utils.Progbar(len(points), unit_name="point", verbose=verbose) if verbose else None
-    for number, (point, (path, settings)) in enumerate(zip(points, kept, strict=True), 1):
+    for point, (path, settings) in _progress.bar(
+        "Sweeping", len(points), "point", verbose, zip(points, kept, strict=True)
+    ):
         # Read again: another point of the same settings, or another process, may have made it by now.
         figures = files.read(path, settings)
         if figures is None:
@@ -127,8 +128,6 @@ def run(
             files.write(path, settings, figures)
         fields = {field.name: getattr(figures, field.name) for field in dataclasses.fields(figures)}
         results.append(SweepResult(point.recipe.name, point.varied, point.value, **fields))
-        if progress:
-            progress.update(number)
     return results
 
 
@@ -144,7 +143,7 @@ class _Attacked:
     def of(cls, model: keras.Model, data: Data, attacks: Mapping[str, Attack], samples: int, verbose: int) -> _Attacked:
         shown = int(verbose > 1)
         made = {name: attack_correct(model, attack, data.test, samples, shown) for name, attack in attacks.items()}
-        return cls(model, Proportion.of(correct(model, data.test)), made)
+        return cls(model, Proportion.of(correct(model, data.test, shown)), made)
 
 
 def _baseline(

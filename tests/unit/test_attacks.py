@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import honeykeras as hk
+from honeykeras import _progress
 from honeykeras.attacks import JSMA, PGD, CarliniWagner, quantize
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.outputs import Logits
@@ -486,12 +487,13 @@ class TestCompilation:
 
 
 @one_of_a_kind
-def test_progress_bar(name, made, classifier, right, capfd):
+def test_progress_bar(name, made, classifier, right, capfd, monkeypatch):
+    monkeypatch.setattr(_progress, "_DELAY", 0.0)
     attack = made(name)[0]
     attack.generate(classifier, *right, batch_size=10)
-    assert not capfd.readouterr().out
+    assert not capfd.readouterr().err
     attack.generate(classifier, *right, batch_size=10, verbose=1)
-    assert "24/24" in capfd.readouterr().out
+    assert "24/24" in capfd.readouterr().err
 
 
 @each_attack

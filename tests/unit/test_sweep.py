@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import honeykeras as hk
+from honeykeras import _progress
 from honeykeras.attacks import PGD
 from honeykeras.errors import InvalidArgumentError, StorageError
 from honeykeras.sweep import SweepPoint
@@ -231,10 +232,11 @@ class TestFiles:
         assert result.baseline_clean_accuracy.count == right.sum()
         assert not list(tmp_path.glob("*.keras"))
 
-    def test_progress_is_shown_if_asked_for(self, swept, data, capsys):
+    def test_progress_is_shown_if_asked_for(self, swept, data, capsys, monkeypatch):
+        monkeypatch.setattr(_progress, "_DELAY", 0.0)
         for verbose, shown in ((0, ""), (1, "2/2")):
             run(data, rates(0.1, 0.3), swept[0], verbose=verbose)
-            assert shown in capsys.readouterr().out
+            assert shown in capsys.readouterr().err
 
     def test_result_is_a_line(self, swept):
         line = str(swept[1][0])
