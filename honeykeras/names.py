@@ -11,8 +11,8 @@ FAMILIES = ("blocks", "scattered")
 RECIPES = ("secret", "balanced", "strong", "paper")
 """How to plant."""
 
-ATTACKS = ("pgd", "cw", "jsma")
-"""Attacks."""
+ATTACKS = ("pgd", "cw", "jsma", "nes", "square", "hop_skip_jump")
+"""Attacks: three by gradients, three by queries."""
 
 NORMS = ("inf", "2")
 """What the ball of projected gradient descent is measured in."""

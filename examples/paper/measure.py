@@ -20,6 +20,8 @@ import honeykeras as hk
 from honeykeras import attacks, data, detection, models, provenance, recipes, report, training
 from honeykeras.errors import InvalidArgumentError
 
+GRADIENT_ATTACKS = ["pgd", "cw", "jsma"]
+
 _MODELS = ("model", "baseline", "yardstick")
 
 
@@ -37,7 +39,7 @@ def example_key(recipe: str, seed: int, parts: data.Data) -> hk.WatermarkKey:
 def make_attacks(names: list[str], parts: data.Data, seed: int) -> list[attacks.Attack]:
     """The attacks, as they are measured."""
     settings = {
-        "pgd": {"epsilon": parts.epsilon, "seed": seed},
+        **{name: {"epsilon": parts.epsilon, "seed": seed} for name in ("pgd", "nes", "square")},
         # Far fewer iterations than the attack's defaults: quantising undoes the last of what they gain.
         "cw": {
             "binary_search_steps": 4,
@@ -147,7 +149,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("dataset", help="what `honeykeras.data.load` reads, such as mnist")
     parser.add_argument("--recipe", choices=[recipe.name for recipe in recipes.ALL], default=recipes.BALANCED.name)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds to measure")
-    parser.add_argument("--attacks", nargs="+", choices=attacks.names(), default=attacks.names(), help="which attacks")
+    parser.add_argument("--attacks", nargs="+", choices=attacks.names(), default=GRADIENT_ATTACKS, help="which attacks")
     parser.add_argument("--samples", type=int, default=200, help="images that each attack is run on")
     parser.add_argument("--epochs", type=int, help="epochs, instead of what the data set needs")
     parser.add_argument(

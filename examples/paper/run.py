@@ -30,7 +30,9 @@ def main() -> None:
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("dataset", help="what `honeykeras.data.load` reads, such as mnist")
-    parser.add_argument("--attacks", nargs="+", choices=attacks.names(), default=attacks.names(), help="which attacks")
+    parser.add_argument(
+        "--attacks", nargs="+", choices=attacks.names(), default=measure.GRADIENT_ATTACKS, help="which attacks"
+    )
     parser.add_argument("--samples", type=int, default=200, help="images that each attack is run on")
     parser.add_argument("--epochs", type=int, help="epochs, instead of what the data set needs")
     parser.add_argument("--seed", type=int, default=0, help="seed of key, split, weights and attacks")

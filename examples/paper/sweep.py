@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 # Beside this file.
-from measure import example_master, make_attacks
+from measure import GRADIENT_ATTACKS, example_master, make_attacks
 
 from honeykeras import attacks, data, recipes, sweep, training
 
@@ -26,7 +26,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("dataset", help="what `honeykeras.data.load` reads, such as mnist")
     names = [recipe.name for recipe in recipes.ALL]
     parser.add_argument("--recipes", nargs="+", choices=names, default=["paper", "balanced"], help="which recipes")
-    parser.add_argument("--attacks", nargs="+", choices=attacks.names(), default=attacks.names(), help="which attacks")
+    parser.add_argument("--attacks", nargs="+", choices=attacks.names(), default=GRADIENT_ATTACKS, help="which attacks")
     parser.add_argument("--samples", type=int, default=100, help="images that each attack is run on")
     parser.add_argument("--epochs", type=int, help="epochs, instead of what the data set needs")
     parser.add_argument("--train-samples", type=int, help="images that are trained on, instead of all")

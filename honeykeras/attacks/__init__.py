@@ -14,21 +14,30 @@ from typing import Any
 from honeykeras import _checks
 from honeykeras.attacks import adaptive
 from honeykeras.attacks.base import Attack
+from honeykeras.attacks.by_query import Oracle, QueryAttack
 from honeykeras.attacks.carlini_wagner import CarliniWagner
 from honeykeras.attacks.craft import craft
 from honeykeras.attacks.examples import AdversarialExamples
+from honeykeras.attacks.hop_skip_jump import HopSkipJump
 from honeykeras.attacks.jsma import JSMA
+from honeykeras.attacks.nes import NES
 from honeykeras.attacks.pgd import PGD
 from honeykeras.attacks.shards import Shards, feature_description
+from honeykeras.attacks.square import Square
 from honeykeras.ranges import quantize
 
 __all__ = [
     "JSMA",
+    "NES",
     "PGD",
     "AdversarialExamples",
     "Attack",
     "CarliniWagner",
+    "HopSkipJump",
+    "Oracle",
+    "QueryAttack",
     "Shards",
+    "Square",
     "adaptive",
     "craft",
     "feature_description",
@@ -37,7 +46,9 @@ __all__ = [
     "quantize",
 ]
 
-_BY_NAME: dict[str, type[Attack]] = {attack.name: attack for attack in (PGD, CarliniWagner, JSMA)}
+_BY_NAME: dict[str, type[Attack]] = {
+    attack.name: attack for attack in (PGD, CarliniWagner, JSMA, NES, Square, HopSkipJump)
+}
 
 
 def names() -> list[str]:

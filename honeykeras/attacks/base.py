@@ -21,6 +21,9 @@ from honeykeras.ranges import InputRange, RangeLike
 # On how many models an attack stays compiled: a honeypot is judged beside two others, in turns.
 _MOST_COMPILED = 3
 
+_Function = Callable[..., tuple[tf.Tensor, ...]]
+_Run = Callable[..., list[np.ndarray]]
+
 
 class Perturbed(NamedTuple):
     """What `Attack.perturb` gives for a batch.
@@ -37,7 +40,7 @@ class Perturbed(NamedTuple):
 
 
 class Attack(abc.ABC):
-    """A gradient-based attack on a Keras classifier.
+    """An attack on a Keras classifier, by its gradients; `QueryAttack` is one by its answers.
 
     A subclass names itself, keeps its settings as attributes, returns them from `get_config`, and writes one
     method, `perturb`, in TensorFlow operations on a batch. It is compiled once for a model; batches of other
@@ -192,8 +195,7 @@ class Attack(abc.ABC):
         known = [each for each in self._compiled if each.model is not model or each.state == state()]
         compiled = next((each for each in known if each.model is model), None)
         if compiled is None:
-            logits = Logits(model, input_shape)
-            logits.check_gradient(input_shape)
+            logits = self._look(model, input_shape)
             perturb = self._perturb_scaled if self.input_range.shape else self.perturb
 
             def attack(x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -201,18 +203,28 @@ class Attack(abc.ABC):
                 success = self.fooled(logits(perturbed.x_adv), y)
                 return perturbed.x_adv, success, perturbed.queries, perturbed.gradients
 
-            signature = [
-                tf.TensorSpec([None, *input_shape], tf.float32),
-                tf.TensorSpec([None], tf.int64),
-                tf.TensorSpec([None, *input_shape], tf.bool),
-                tf.TensorSpec([None, 2], tf.int64),
-            ]
-            run = _replicated(strategy, attack, signature)
+            run = self._runner(attack, input_shape)
             # Asked again: a model that was not built has its variables only now.
             compiled = _Compiled(model, state(), logits.num_classes, run)
         others = [each for each in known if each is not compiled]
         self._compiled = [compiled, *others[: _MOST_COMPILED - 1]]
         return compiled
+
+    def _look(self, model: keras.Model, input_shape: tuple[int, ...]) -> Logits:
+        """The logits of a model that the attack can work on."""
+        logits = Logits(model, input_shape)
+        logits.check_gradient(input_shape)
+        return logits
+
+    def _runner(self, attack: _Function, input_shape: tuple[int, ...]) -> _Run:
+        """What runs a function of a batch: inputs, labels, masks and seeds."""
+        signature = [
+            tf.TensorSpec([None, *input_shape], tf.float32),
+            tf.TensorSpec([None], tf.int64),
+            tf.TensorSpec([None, *input_shape], tf.bool),
+            tf.TensorSpec([None, 2], tf.int64),
+        ]
+        return _replicated(tf.distribute.get_strategy(), attack, signature)
 
 
 class _Before:
@@ -233,12 +245,10 @@ class _Compiled:
     model: keras.Model
     state: str
     num_classes: int
-    run: Callable[..., list[np.ndarray]]
+    run: _Run
 
 
-def _replicated(
-    strategy: tf.distribute.Strategy, function: Callable[..., tuple[tf.Tensor, ...]], signature: list[tf.TensorSpec]
-) -> Callable[..., list[np.ndarray]]:
+def _replicated(strategy: tf.distribute.Strategy, function: _Function, signature: list[tf.TensorSpec]) -> _Run:
     """Compiles a function of batches so that every replica of a strategy takes its part of each."""
     replicas = strategy.num_replicas_in_sync
 

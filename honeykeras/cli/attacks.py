@@ -13,16 +13,24 @@ from honeykeras.errors import InvalidArgumentError
 
 _POSITIVE = Real(0, min_open=True)
 _SHARE = Real(0, 1, min_open=True)
+_AT_LEAST_TWO = click.IntRange(2)
+
+_EPSILON = click.option(
+    "--epsilon",
+    type=_POSITIVE,
+    help="pgd, nes, square: radius of the ball. Defaults to what is customary for the data set.",
+)
+_MAX_QUERIES = click.option(
+    "--max-queries",
+    type=_AT_LEAST_TWO,
+    help="nes, square, hop_skip_jump: queries for each image, at most. Defaults to 5000, hop_skip_jump to 2500.",
+)
 
 # By attack. The name of each option is that of a setting in the attack's `get_config`. What is not given is None, and
 # left to the attack.
 _SETTINGS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "pgd": {
-        "epsilon": click.option(
-            "--epsilon",
-            type=_POSITIVE,
-            help="pgd: radius of the ball. Defaults to what is customary for the data set.",
-        ),
+        "epsilon": _EPSILON,
         "norm": click.option(
             "--norm",
             type=click.Choice(names.NORMS),
@@ -71,12 +79,34 @@ _SETTINGS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
             help="jsma: how features are chosen, pairs (the paper's) or top2 (ART's). Defaults to pairs.",
         ),
     },
+    "nes": {
+        "epsilon": _EPSILON,
+        "max_queries": _MAX_QUERIES,
+        "samples_per_step": click.option(
+            "--samples-per-step", type=_AT_LEAST_TWO, help="nes: queries for each estimate, even. Defaults to 50."
+        ),
+        "sigma": click.option(
+            "--sigma", type=_POSITIVE, help="nes: standard deviation of the noise, in input units. Defaults to 0.01."
+        ),
+    },
+    "square": {
+        "epsilon": _EPSILON,
+        "max_queries": _MAX_QUERIES,
+        "p_init": click.option(
+            "--p-init", type=_SHARE, help="square: share of an image that the first squares cover. Defaults to 0.8."
+        ),
+    },
+    "hop_skip_jump": {"max_queries": _MAX_QUERIES},
 }
 
-NAMES = "pgd (projected gradient descent), cw (Carlini-Wagner, L2) or jsma (Jacobian saliency map)"
+NAMES = (
+    "pgd (projected gradient descent), cw (Carlini-Wagner, L2), jsma (Jacobian saliency map); by queries alone nes, "
+    "square or hop_skip_jump"
+)
 """What help says of attacks."""
 
-settings = together(*(option for options in _SETTINGS.values() for option in options.values()))
+# One that several attacks share is one option.
+settings = together(*dict.fromkeys(option for options in _SETTINGS.values() for option in options.values()))
 chosen = click.option(
     "--attack",
     "attack_names",
@@ -109,7 +139,7 @@ def make(
     """Makes attacks on a data set, each with those of the settings given that it has."""
     from honeykeras import attacks as made
 
-    customary = {"pgd": {"epsilon": data.epsilon}}
+    customary = {name: {"epsilon": data.epsilon} for name, known in _SETTINGS.items() if "epsilon" in known}
     return [
         made.get(
             name,

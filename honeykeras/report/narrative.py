@@ -10,6 +10,9 @@ ATTACKS = {
     "pgd": "Projected gradient descent",
     "cw": "Carlini-Wagner",
     "jsma": "Saliency map attack",
+    "nes": "NES",
+    "square": "Square",
+    "hop_skip_jump": "HopSkipJump",
     "overall": "all",
 }
 """Attacks, as people call them."""

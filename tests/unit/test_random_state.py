@@ -43,9 +43,8 @@ def add_branch(digits, model):
 
 def attack(digits, model):
     for name in hk.attacks.names():
-        hk.attacks.get(name, **({"epsilon": 0.3} if name == "pgd" else {})).generate(
-            model, digits.test.x[:2], digits.test.y[:2]
-        )
+        few = {"max_queries": 100} if name in ("nes", "square", "hop_skip_jump") else {}
+        hk.attacks.get(name, **few).generate(model, digits.test.x[:2], digits.test.y[:2])
 
 
 def corrupt(digits, model):
