@@ -7,6 +7,7 @@ order in which data walks through:
 - `Honeypot` plants it: `dataset.apply(honeypot.poison)` and `HoneyCallback` in a plain `model.fit`;
 - `attacks` attack the model, and `Detector` tells their results from clean inputs, with the key (`detection` has
   other kinds; `corruptions` make what it must not flag);
+- `evidence` adds up what a client's queries say together, and accuses it with a bound on doing so by chance;
 - `evaluate` says what it costs and what it is worth, beside its controls, `sweep` does so over many recipes; `report`
   writes that down;
 - `honeykeras.export`, a package of its own, makes a SavedModel for TensorFlow Serving;
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         data,
         detection,
         errors,
+        evidence,
         models,
         patterns,
         recipes,
@@ -60,6 +62,7 @@ __all__ = [
     "detection",
     "errors",
     "evaluate",
+    "evidence",
     "models",
     "patterns",
     "recipes",

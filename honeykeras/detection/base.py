@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import keras
@@ -253,6 +253,13 @@ class CalibratedDetector(abc.ABC):
             Shape `(batch,)`, float64; greater is more adversarial.
         """
         self._fitted()
+        scores = [self._score(batch) for batch in self.batches("Scoring", x, verbose)]
+        if not scores:
+            raise InvalidArgumentError("`x` must hold at least one batch of inputs. Received: none.")
+        return np.concatenate(scores)
+
+    def batches(self, doing: str, x: np.ndarray | tf.data.Dataset, verbose: int = 0) -> Iterator[np.ndarray]:
+        """Goes through inputs, as `score` takes them, checks them, and shows how far that has got as `doing`."""
         if isinstance(x, tf.data.Dataset):
             batches = (element[0] if isinstance(element, tuple) else element for element in x.as_numpy_iterator())
             checked, total = (self._check("x", batch) for batch in batches), int(x.cardinality())
@@ -260,11 +267,7 @@ class CalibratedDetector(abc.ABC):
             x = self._check("x", x)
             starts = range(0, len(x), _SLICE)
             checked, total = (x[start : start + _SLICE] for start in starts), len(starts)
-        through = _progress.bar("Scoring", total if total >= 0 else None, "batch", verbose, checked)
-        scores = [self._score(batch) for batch in through]
-        if not scores:
-            raise InvalidArgumentError("`x` must hold at least one batch of inputs. Received: none.")
-        return np.concatenate(scores)
+        yield from _progress.bar(doing, total if total >= 0 else None, "batch", verbose, checked)
 
     def _score(self, x: np.ndarray) -> np.ndarray:
         model, secret = self._fitted()

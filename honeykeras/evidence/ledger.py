@@ -1,0 +1,235 @@
+"""`Ledger`: what a client's queries add up to, and whether that accuses it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+
+from honeykeras import _checks
+from honeykeras.errors import InvalidArgumentError
+from honeykeras.evidence.bounds import CHECKPOINTS, bound, e_value, share
+from honeykeras.evidence.observations import Observations
+from honeykeras.evidence.rules import Rules
+from honeykeras.evidence.sessions import Difference, Sessions
+from honeykeras.evidence.sums import NOTHING, Added, Sums, beyond
+
+# What part of alpha each statistic may use up.
+SHARES: Mapping[str, float] = {"all": 0.7, "window": 0.1, "single": 0.1, "differences": 0.1}
+"""The statistics of a ledger, and which part of `alpha` each may use up.
+
+`all` sums what is new in all queries, `window` in the latest, `single` looks at each alone, and `differences` sums what
+near duplicates have beyond what they are near to.
+"""
+
+STATISTICS = tuple(SHARES)
+
+# How many queries are compared with each other at a time.
+_SLICE = 256
+
+_NEVER = np.iinfo(np.int64).max
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """How a client stands.
+
+    Attributes:
+        queries: How many queries it has sent.
+        new: How many of them were no near duplicates of one before.
+        accused_at: The number of the query at which it was accused, from 1; None if it was not.
+        accused_by: By which of `SHARES`; None likewise.
+        statistic: Of `all`, in standard deviations of chance, with the sign of the sum.
+        allowance: How much of it may be nobody's doing, as the rules' margin says.
+        bound: What `statistic` must reach, to either side, to accuse at the next checkpoint, allowance included.
+    """
+
+    queries: int
+    new: int
+    accused_at: int | None
+    accused_by: str | None
+    statistic: float
+    allowance: float
+    bound: float
+
+    @property
+    def accused(self) -> bool:
+        """Whether the client was accused, now or before."""
+        return self.accused_at is not None
+
+    @property
+    def e_value(self) -> float:
+        """How strongly `statistic` speaks against chance at this moment: for `bounds.e_bh` over many clients.
+
+        It means what it says at a moment that was fixed beforehand, such as once a day.
+        """
+        return float(e_value(max(0.0, abs(self.statistic) - self.allowance)))
+
+
+class Ledger:
+    """What a client's queries add up to, and whether that accuses it.
+
+    A client whose queries do not depend on the key is ever accused with a probability of at most `rules.alpha`, over
+    the draw of the key, whatever it sends and however long (docs/evidence.md has the proof, and what is assumed).
+
+    Attributes:
+        rules: What it goes by.
+        queries: How many queries were added.
+        accused_at: The number of the query at which the client was accused, from 1; 0 if it was not.
+
+    Its size is fixed by its rules. It is key material: its sums are linear equations in the key's patterns. `Vault`
+    seals it for a store.
+    """
+
+    def __init__(self, rules: Rules, *, keys: int | None = None) -> None:
+        """Makes a ledger for a client that has sent nothing yet.
+
+        Args:
+            rules: What it goes by; `Observer.ledger` is how to get them.
+            keys: With how many keys at once `Observations.under` looks at the queries, for controls: `accused_at` then
+                has one element for each.
+        """
+        self.rules = rules
+        shape = () if keys is None else (keys,)
+        self.queries = 0
+        self.sums = {
+            name: Sums(rules.num_classes, rules.dimensions, shape) for name in ("all", "window", "differences")
+        }
+        self.sessions = Sessions(rules, shape)
+        # Of the query that accused, and of the statistic that did: 0 where none did.
+        self.accused_at, self.accused_by = np.zeros((2, *shape), np.int64)
+
+    def update(self, seen: Observations) -> Evidence:
+        """Adds queries, and says how the client stands after them; otherwise as `add`."""
+        self.add(seen)
+        return self.evidence
+
+    def add(self, seen: Observations) -> None:
+        """Adds queries, in the order in which they came; in how many calls does not matter.
+
+        Args:
+            seen: What an `Observer` of the same rules saw of them.
+
+        Raises:
+            InvalidArgumentError: If they are of another model.
+        """
+        _checks.instance("seen", seen, Observations, "what `Observer.observe` gives")
+        expected = (len(seen), self.rules.dimensions)
+        if seen.views.shape != expected:
+            raise InvalidArgumentError(
+                f"`seen` must be of views of shape {expected}, as the ledger's rules say. Received: {seen.views.shape}."
+            )
+        for start in range(0, len(seen), _SLICE):
+            self._add(seen[start : start + _SLICE])
+
+    def _add(self, seen: Observations) -> None:
+        new, differences = self.sessions.sort(seen)
+        numbers = self.queries + 1 + np.flatnonzero(new)
+        fresh = Added(*(each[new] for each in (seen.classes, seen.views, seen.projections)))
+        crossed = np.stack(
+            [
+                self._sum_all(fresh, numbers),
+                self._sum_windows(fresh, numbers),
+                self._single(fresh, numbers),
+                self._sum_differences(differences),
+            ]
+        )
+        self.queries += len(seen)
+        now = (self.accused_at == 0) & (crossed.min(axis=0) < _NEVER)
+        self.accused_at = np.where(now, crossed.min(axis=0), self.accused_at)
+        self.accused_by = np.where(now, crossed.argmin(axis=0), self.accused_by)
+
+    @property
+    def evidence(self) -> Evidence:
+        """How the client stands."""
+        every = self.sums["all"]
+        coming = np.searchsorted(CHECKPOINTS, every.count, side="right") + 1
+        length = max(float(np.linalg.norm(every.by_class)), NOTHING)
+        allowance = self.rules.margin * every.weight / length
+        return Evidence(
+            queries=self.queries,
+            new=every.count,
+            accused_at=int(self.accused_at) or None,
+            accused_by=STATISTICS[self.accused_by] if self.accused_at else None,
+            statistic=float(every.projection) / length,
+            allowance=allowance,
+            bound=allowance + float(self._bound("all", share(coming))),
+        )
+
+    def _sum_all(self, added: Added, numbers: np.ndarray) -> np.ndarray:
+        before = self.sums["all"].count
+        statistics = self.sums["all"].add(added, self.rules.margin)
+        return self._crossed("all", statistics, numbers, *_looks(before, before + 1 + np.arange(len(added))))
+
+    def _sum_windows(self, added: Added, numbers: np.ndarray) -> np.ndarray:
+        sums, window = self.sums["window"], self.rules.window
+        found, start = [self._never], 0
+        while start < len(added):
+            begun = sums.count % window
+            if not begun:
+                sums.clear()
+            part = slice(start, start + window - begun)
+            statistics = sums.add(added[part], self.rules.margin)
+            looked = np.flatnonzero(np.isin(begun + 1 + np.arange(len(statistics)), _window_looks(window)))
+            # The number of this window, from 1.
+            shares = share(-(-sums.count // window)) / len(_window_looks(window))
+            found.append(self._crossed("window", statistics, numbers[part], looked, np.full(len(looked), shares)))
+            start = part.stop
+        return np.minimum.reduce(found)
+
+    def _single(self, added: Added, numbers: np.ndarray) -> np.ndarray:
+        statistics = beyond(added.projections, self.rules.margin * added.weights, added.weights)
+        looked = np.arange(len(added))
+        # All of them were counted by now.
+        places = self.sums["all"].count - len(added) + 1 + looked
+        return self._crossed("single", statistics, numbers, looked, share(places))
+
+    def _sum_differences(self, differences: list[Difference]) -> np.ndarray:
+        if not differences:
+            return self._never
+        sums = self.sums["differences"]
+        classes, vectors, projections = (
+            np.concatenate([getattr(each, name) for each in differences])
+            for name in ("classes", "vectors", "projections")
+        )
+        last = np.cumsum([len(each.classes) for each in differences]) - 1
+        weights = -np.linalg.norm(vectors, axis=1)
+        weights[last] *= -1
+        before = sums.count
+        statistics = sums.add(Added(classes, vectors, projections, weights), self.rules.margin)[last]
+        numbers = self.queries + 1 + np.array([each.query for each in differences])
+        return self._crossed("differences", statistics, numbers, *_looks(before, before + 1 + last))
+
+    def _bound(self, name: str, shares: np.ndarray) -> np.ndarray:
+        return bound(self.rules.alpha * SHARES[name] * shares)
+
+    @property
+    def _never(self) -> np.ndarray:
+        return np.full(self.accused_at.shape, _NEVER)
+
+    def _crossed(
+        self, name: str, statistics: np.ndarray, numbers: np.ndarray, looked: np.ndarray, shares: np.ndarray
+    ) -> np.ndarray:
+        """The number of the query of the first look at which a statistic had passed its bound."""
+        if not len(looked):
+            return self._never
+        passed = (self._bound(name, shares) <= statistics[looked].T).T
+        return np.where(passed.any(axis=0), numbers[looked][passed.argmax(axis=0)], _NEVER)
+
+
+def _looks(before: int, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where a growing count reaches or passes a checkpoint, and the share of each of these looks.
+
+    A checkpoint is looked at once; of several that are passed at once, the last one is.
+    """
+    reached = np.searchsorted(CHECKPOINTS, np.concatenate([[before], counts]), side="right")
+    looked = np.flatnonzero(np.diff(reached))
+    return looked, share(reached[1:][looked])
+
+
+@functools.cache
+def _window_looks(window: int) -> np.ndarray:
+    """After how many queries of a window it is looked at."""
+    return np.unique([min(2**power, window) for power in range(2, window.bit_length() + 1)])

@@ -1,0 +1,64 @@
+"""What a ledger needs to know of queries."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Observations:
+    """What was seen of queries, in the order in which they came.
+
+    Controls look with many keys at once. Then projections have one more axis, at the end, of length `keys`.
+
+    As secret as the key: each projection is a linear equation in its patterns, and some two hundred give them away.
+
+    Attributes:
+        classes: What the model takes each for, shape `(n,)`, int64.
+        views: What the extractor read off each beyond what is usual for its class, shape `(n, dimensions)`, float32.
+            The length is some 1 of a usual clean input, and 0 of one in which there is nothing to see.
+        projections: Of each view on the pattern of its class, shape `(n,)`, float64. Over the view's length, as good as
+            standard normal where the query does not depend on the key.
+        codes: Each query in the space of the key's family, shape `(n, dimensions)`, float16.
+        code_projections: Of each code on the patterns of all classes, shape `(n, num_classes)`, float64.
+    """
+
+    classes: np.ndarray
+    views: np.ndarray
+    projections: np.ndarray
+    codes: np.ndarray
+    code_projections: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, chosen: Any) -> Observations:
+        """Those of some queries: a slice, indices or a mask."""
+        return Observations(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
+
+    @classmethod
+    def joined(cls, parts: list[Observations]) -> Observations:
+        """Several, one after the other."""
+        fields = [field.name for field in dataclasses.fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+
+    def under(self, patterns: np.ndarray) -> Observations:
+        """The same queries as other keys would see them: what controls are made with.
+
+        Args:
+            patterns: Another key's patterns, shape `(num_classes, dimensions)`; or those of many, shape
+                `(num_classes, dimensions, keys)`.
+        """
+        views, codes = self.views.astype(patterns.dtype), self.codes.astype(patterns.dtype)
+        projections = np.empty((len(self), *patterns.shape[2:]))
+        for label in np.unique(self.classes):
+            mine = self.classes == label
+            projections[mine] = views[mine] @ patterns[label]
+        code_projections = np.stack([codes @ pattern for pattern in patterns], axis=1)
+        return dataclasses.replace(self, projections=projections, code_projections=code_projections)
+
+    def __repr__(self) -> str:
+        return f"Observations(n={len(self)})"

@@ -1,0 +1,167 @@
+"""`Observer`: sees in queries what evidence is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NoReturn
+
+import numpy as np
+import tensorflow as tf
+
+from honeykeras import _checks
+from honeykeras.detection import KeyScoreDetector
+from honeykeras.errors import InvalidArgumentError, SecretSerializationError
+from honeykeras.evidence.ledger import Ledger
+from honeykeras.evidence.observations import Observations
+from honeykeras.evidence.rules import Rules
+from honeykeras.evidence.sessions import distances_between
+from honeykeras.outputs import Logits
+
+_BATCH_SIZE = 512
+# How long a view may be, in lengths of a usual clean one. What is drawn on makes views long: of one adversarial query
+# among ten that are not, the length tells more than the direction of the others hides. Beyond that whoever sends loud
+# noise beside it could hide it.
+_LONGEST = 4.0
+# Of so many clean inputs, and against as many, the distance to the nearest is taken.
+_NEIGHBOURS = 2000
+# The share of clean inputs that are nearer to another than near duplicates are.
+_NEAR = 0.01
+_FEWEST_CLEAN, _MOST_CLEAN = 100, 20_000
+_TINY = 1e-12
+
+
+class Observer:
+    """Sees in queries what evidence is made of, as a detector's extractor and model do.
+
+    A view is what the extractor read off a query, less what it reads off clean inputs of the predicted class on
+    average, both of its ways to look taken together. Neither needs the key. Where the model is less sure than even
+    odds, the view counts in proportion: there the pattern itself may decide the class.
+
+    Example:
+
+    ```python
+    observer = hk.evidence.Observer(detector, data.calibration.inputs)
+    ledger = observer.ledger(alpha=1e-3)  # a client's
+    evidence = ledger.update(observer.observe(queries))
+    evidence.accused
+    ```
+
+    Attributes:
+        key_id: The key's public name.
+        description: What is public about the key.
+        rules: What ledgers go by, but for what is asked of them.
+    """
+
+    def __init__(self, detector: KeyScoreDetector, clean: np.ndarray | tf.data.Dataset, *, verbose: int = 0) -> None:
+        """Looks at clean inputs.
+
+        Args:
+            detector: A detector that was fitted for the model, of a kind that looks for the key with an extractor.
+            clean: Clean inputs that the model was not trained on, as `Detector.score` takes them; some thousand.
+            verbose: 1 shows a progress bar, 0 nothing.
+
+        Raises:
+            InvalidArgumentError: If the detector is of another kind or not fitted, or the inputs have the wrong shape,
+                dtype or range.
+        """
+        _checks.instance("detector", detector, KeyScoreDetector, "a fitted detector that has an extractor")
+        self._detector, self.key_id = detector, detector.key_id
+        watermark = detector.watermark
+        self.description = watermark.description
+        self._logits = Logits(detector.model, watermark.input_shape, detector.num_classes)
+        self._patterns = np.reshape(watermark.all_codes, (detector.num_classes, -1)).astype(np.float64)
+        self._read = tf.function(self._read_off, autograph=False, reduce_retracing=True)
+        self._see = tf.function(self.look, autograph=False, reduce_retracing=True)
+        raw, classes, codes = self._look_at_clean(clean, verbose)
+        self._centres = _means(raw, classes, detector.num_classes)
+        # One number a view: the two are of different units.
+        off = raw - self._centres[classes]
+        self._scales = np.maximum(np.median(np.linalg.norm(off, axis=2), axis=0), _TINY)
+        usual = np.median(np.linalg.norm((off / self._scales[:, None]).sum(axis=1), axis=1))
+        self._scales = (self._scales * max(usual, _TINY)).astype(np.float32)
+        self.rules = Rules(detector.num_classes, watermark.code_size, _nearness(codes))
+
+    def ledger(self, **settings: Any) -> Ledger:
+        """A ledger for a client that has sent nothing yet.
+
+        Args:
+            **settings: What is to be other than in `rules`: `alpha`, `margin`, `window`, `remembered` or `nearness`.
+        """
+        return Ledger(dataclasses.replace(self.rules, **settings))
+
+    def observe(self, x: np.ndarray | tf.data.Dataset, *, verbose: int = 0) -> Observations:
+        """What there is to see in queries, as `Detector.score` takes them, in their order."""
+        patterns = tf.constant(self._patterns)
+        parts = [
+            Observations(*(each.numpy() for each in self._see(batch[start : start + _BATCH_SIZE], patterns)))
+            for batch in self._detector.batches("Observing", x, verbose)
+            for start in range(0, len(batch), _BATCH_SIZE)
+        ]
+        if not parts:
+            raise InvalidArgumentError("`x` must hold at least one query. Received: none.")
+        return Observations.joined(parts)
+
+    def look(self, x: tf.Tensor, patterns: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The same in TensorFlow operations.
+
+        Args:
+            x: Queries, shape `(batch, *input_shape)`, float32 in the key's input range.
+            patterns: The key's, shape `(num_classes, dimensions)`, float64.
+
+        Returns:
+            The fields of `Observations`. A query of which the model says nothing finite leaves no trace.
+        """
+        raw, logits, codes = self._read_off(x)
+        classes = tf.argmax(logits, axis=1)
+        off = tf.reduce_sum((raw - tf.gather(self._centres, classes)) / self._scales[:, None], axis=1)
+        sure = tf.minimum(2 * tf.reduce_max(tf.nn.softmax(logits), axis=1, keepdims=True), 1)
+        views = tf.clip_by_norm(off, _LONGEST, axes=[1]) * sure
+        finite = tf.reduce_all(tf.math.is_finite(tf.concat([views, logits], axis=1)), axis=1)
+        views, codes = (tf.where(finite[:, None], each, tf.zeros_like(each)) for each in (views, codes))
+        projections = tf.reduce_sum(tf.cast(views, tf.float64) * tf.gather(patterns, classes), axis=1)
+        return classes, views, projections, codes, tf.cast(codes, tf.float64) @ tf.transpose(patterns)
+
+    def _read_off(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What the extractor reads off, what the model says, and codes as float16 holds them."""
+        watermark = self._detector.watermark
+        codes = tf.cast(watermark.project(watermark.input_range.to_unit(x)), tf.float16)
+        raw = tf.cast(self._detector.extractor(x, training=False), tf.float32)
+        return raw, self._logits(x), tf.reshape(codes, [tf.shape(x)[0], watermark.code_size])
+
+    def _look_at_clean(
+        self, clean: np.ndarray | tf.data.Dataset, verbose: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        parts: list[list[np.ndarray]] = []
+        for batch in self._detector.batches("Looking at clean inputs", clean, verbose):
+            for start in range(0, len(batch), _BATCH_SIZE):
+                raw, logits, codes = self._read(batch[start : start + _BATCH_SIZE])
+                parts.append([raw.numpy(), tf.argmax(logits, axis=1).numpy(), codes.numpy()])
+            if sum(len(part[0]) for part in parts) >= _MOST_CLEAN:
+                break
+        count = sum(len(part[0]) for part in parts)
+        if count < _FEWEST_CLEAN:
+            raise InvalidArgumentError(
+                f"`clean` must hold at least {_FEWEST_CLEAN} inputs, to tell what is usual. Received: {count}."
+            )
+        return tuple(np.concatenate(each) for each in zip(*parts, strict=True))  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        return f"Observer(key_id={self.key_id!r})"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise SecretSerializationError("An observer holds a key's patterns and cannot be pickled or copied.")
+
+
+def _means(raw: np.ndarray, classes: np.ndarray, num_classes: int) -> np.ndarray:
+    """The mean of each class, or of all where a class is never predicted."""
+    overall = raw.mean(axis=0)
+    return np.stack(
+        [raw[classes == label].mean(axis=0) if label in classes else overall for label in range(num_classes)]
+    )
+
+
+def _nearness(codes: np.ndarray) -> float:
+    """The distance to the nearest other that few clean inputs fall below."""
+    codes = codes[: 2 * _NEIGHBOURS].astype(np.float32)
+    distances = distances_between(codes[::2], codes[1::2]).min(axis=1)
+    return float(np.quantile(distances, _NEAR))

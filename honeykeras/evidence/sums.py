@@ -1,0 +1,109 @@
+"""`Sums`: what a client's queries add up to, class by class."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+
+# What is shorter is nothing, in lengths of a usual view.
+NOTHING = 1e-3
+
+
+class Added:
+    """Vectors that are added to sums, with what they have to do with each other.
+
+    Attributes:
+        classes: Shape `(n,)`, int64.
+        vectors: Shape `(n, dimensions)`, float32.
+        projections: Of each on the pattern of its class, shape `(n,)` or, for many keys, `(n, keys)`, float64.
+        weights: Their lengths, with the opposite sign where a vector is taken back, shape `(n,)`.
+    """
+
+    def __init__(
+        self, classes: np.ndarray, vectors: np.ndarray, projections: np.ndarray, weights: np.ndarray | None = None
+    ) -> None:
+        self.classes, self.vectors, self.projections = classes, vectors, projections
+        self.weights = np.linalg.norm(vectors, axis=1) if weights is None else weights
+        self._products = np.where(classes[:, None] == classes, vectors @ vectors.T, 0)
+
+    @property
+    def grown(self) -> np.ndarray:
+        """By how much each makes the square of the sums' length greater than those before them would."""
+        return 2 * np.tril(self._products, -1).sum(axis=1) + np.diagonal(self._products)
+
+    def __getitem__(self, part: slice) -> Added:
+        """A stretch of them."""
+        chosen = copy.copy(self)
+        for name in ("classes", "vectors", "projections", "weights"):
+            setattr(chosen, name, getattr(self, name)[part])
+        chosen._products = self._products[part, part]
+        return chosen
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+class Sums:
+    """The sums of vectors by class, and the sum of their projections on the pattern of their class.
+
+    Of vectors `v` with classes `t`, whose projections `<v, W_t>` on the key's patterns are given with them, `U_t` is
+    the sum of those of class `t`. The statistic is the sum of all projections over the root of the sum of `|U_t|^2`: of
+    vectors that do not depend on the key it is sub-Gaussian with variance 1 over the draw of the key.
+
+    Attributes:
+        by_class: `U`, shape `(num_classes, dimensions)`, float32.
+        projection: The sum of all projections, float64: a scalar or, for many keys, of shape `(keys,)`.
+        weight: The sum of the lengths of all vectors.
+        count: How many times something was added.
+    """
+
+    def __init__(self, num_classes: int, dimensions: int, keys: tuple[int, ...] = ()) -> None:
+        self.by_class = np.zeros((num_classes, dimensions), np.float32)
+        self.projection = np.zeros(keys)
+        self.weight = 0.0
+        self.count = 0
+
+    def add(self, added: Added, margin: float) -> np.ndarray:
+        """Adds vectors, one after the other.
+
+        Args:
+            added: The vectors.
+            margin: How much of a projection may be nobody's doing, in units of its vector's length.
+
+        Returns:
+            The statistic beyond the margin as it was after each vector, of the shape of the projections, float64, at
+            least 0.
+        """
+        # |U + v|^2 = |U|^2 + 2 <U, v> + |v|^2, and v meets those alone that are of its class.
+        met = np.einsum("nd,nd->n", self.by_class[added.classes], added.vectors)
+        squares = np.square(np.linalg.norm(self.by_class)) + np.cumsum(2 * met + added.grown, dtype=np.float64)
+        totals = self.projection + np.cumsum(added.projections, axis=0, dtype=np.float64)
+        weights = self.weight + np.cumsum(added.weights, dtype=np.float64)
+        if len(totals):
+            there, place = np.unique(added.classes, return_inverse=True)
+            self.by_class[there] += np.equal.outer(np.arange(len(there)), place).astype(np.float32) @ added.vectors
+            self.projection, self.weight = totals[-1], float(weights[-1])
+            self.count += len(totals)
+        return beyond(totals, margin * weights, np.sqrt(np.maximum(squares, 0)))
+
+    def clear(self) -> None:
+        """Begins anew, but for the count."""
+        self.by_class[:] = 0
+        self.projection, self.weight = np.zeros_like(self.projection), 0.0
+
+
+def beyond(projections: np.ndarray, allowed: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """By how many lengths sums of projections go, to either side, beyond what is allowed.
+
+    Args:
+        projections: Shape `(n,)` or `(n, keys)`.
+        allowed: Shape `(n,)`.
+        lengths: Shape `(n,)`. What has no length has no statistic: 0.
+
+    Returns:
+        Of the shape of `projections`.
+    """
+    # What rounding leaves of sums that cancel is no length.
+    scale = np.where(lengths > NOTHING, 1 / np.maximum(lengths, NOTHING), 0)
+    return (np.maximum(np.abs(projections).T - allowed, 0) * scale).T
