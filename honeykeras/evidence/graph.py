@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from honeykeras.evidence.rules import LEAST_MARGIN, Rules
 from honeykeras.evidence.sums import NOTHING
 
 
@@ -32,7 +33,7 @@ def begin(num_classes: int, dimensions: int) -> State:
 
 
 def add(
-    state: State, classes: tf.Tensor, views: tf.Tensor, projections: tf.Tensor, margin: float
+    state: State, classes: tf.Tensor, views: tf.Tensor, projections: tf.Tensor, rules: Rules
 ) -> tuple[State, tf.Tensor]:
     """Adds views, one after the other, as `Sums.add` does.
 
@@ -41,10 +42,10 @@ def add(
         classes: Shape `(n,)`, int64.
         views: Shape `(n, dimensions)`, float32.
         projections: Shape `(n,)`, float64.
-        margin: As for `Sums.add`.
+        rules: As for `Sums.add`.
 
     Returns:
-        What there is now, and the statistic beyond the margin as it was after each view, shape `(n,)`, float64.
+        What there is now, and the statistic beyond what is allowed as it was after each view, shape `(n,)`, float64.
     """
     products = tf.where(classes[:, None] == classes, tf.matmul(views, views, transpose_b=True), 0)
     earlier = tf.linalg.band_part(products, -1, 0) - tf.linalg.band_part(products, 0, 0)
@@ -54,7 +55,9 @@ def add(
     lengths = tf.sqrt(tf.maximum(before + tf.cumsum(grown), 0))
     totals = state.projection + tf.cumsum(projections)
     weights = state.weight + tf.cumsum(tf.cast(tf.norm(views, axis=1), tf.float64))
-    excess = tf.maximum(tf.abs(totals) - margin * weights, 0)
+    least = min(rules.margin, LEAST_MARGIN)
+    allowed = least * weights + (rules.margin - least) * tf.maximum(weights - rules.grace, 0)
+    excess = tf.maximum(tf.abs(totals) - allowed, 0)
     by_class = state.by_class + tf.math.unsorted_segment_sum(views, classes, state.by_class.shape[0])
     count = tf.size(classes, tf.int64)
     after = State(

@@ -17,7 +17,7 @@ from honeykeras.evidence.sessions import Difference, Sessions
 from honeykeras.evidence.sums import NOTHING, Added, Sums, beyond
 
 # What part of alpha each statistic may use up.
-SHARES: Mapping[str, float] = {"all": 0.7, "window": 0.1, "single": 0.1, "differences": 0.1}
+SHARES: Mapping[str, float] = {"all": 0.6, "window": 0.2, "single": 0.1, "differences": 0.1}
 """The statistics of a ledger, and which part of `alpha` each may use up.
 
 `all` sums what is new in all queries, `window` in the latest, `single` looks at each alone, and `differences` sums what
@@ -147,7 +147,7 @@ class Ledger:
         every = self.sums["all"]
         coming = np.searchsorted(CHECKPOINTS, every.count, side="right") + 1
         length = max(float(np.linalg.norm(every.by_class)), NOTHING)
-        allowance = self.rules.margin * every.weight / length
+        allowance = float(self.rules.allowed(every.weight)) / length
         return Evidence(
             queries=self.queries,
             new=every.count,
@@ -160,7 +160,7 @@ class Ledger:
 
     def _sum_all(self, added: Added, numbers: np.ndarray) -> np.ndarray:
         before = self.sums["all"].count
-        statistics = self.sums["all"].add(added, self.rules.margin)
+        statistics = self.sums["all"].add(added, self.rules)
         return self._crossed("all", statistics, numbers, *_looks(before, before + 1 + np.arange(len(added))))
 
     def _sum_windows(self, added: Added, numbers: np.ndarray) -> np.ndarray:
@@ -171,7 +171,7 @@ class Ledger:
             if not begun:
                 sums.clear()
             part = slice(start, start + window - begun)
-            statistics = sums.add(added[part], self.rules.margin)
+            statistics = sums.add(added[part], self.rules)
             looked = np.flatnonzero(np.isin(begun + 1 + np.arange(len(statistics)), _window_looks(window)))
             # The number of this window, from 1.
             shares = share(-(-sums.count // window)) / len(_window_looks(window))
@@ -180,7 +180,7 @@ class Ledger:
         return np.minimum.reduce(found)
 
     def _single(self, added: Added, numbers: np.ndarray) -> np.ndarray:
-        statistics = beyond(added.projections, self.rules.margin * added.weights, added.weights)
+        statistics = beyond(added.projections, np.asarray(self.rules.allowed(added.weights)), added.weights)
         looked = np.arange(len(added))
         # All of them were counted by now.
         places = self.sums["all"].count - len(added) + 1 + looked
@@ -198,7 +198,7 @@ class Ledger:
         weights = -np.linalg.norm(vectors, axis=1)
         weights[last] *= -1
         before = sums.count
-        statistics = sums.add(Added(classes, vectors, projections, weights), self.rules.margin)[last]
+        statistics = sums.add(Added(classes, vectors, projections, weights), self.rules)[last]
         numbers = self.queries + 1 + np.array([each.query for each in differences])
         return self._crossed("differences", statistics, numbers, *_looks(before, before + 1 + last))
 
@@ -232,4 +232,4 @@ def _looks(before: int, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @functools.cache
 def _window_looks(window: int) -> np.ndarray:
     """After how many queries of a window it is looked at."""
-    return np.unique([min(2**power, window) for power in range(2, window.bit_length() + 1)])
+    return np.unique([min(2**power, window) for power in range(3, window.bit_length() + 1)])

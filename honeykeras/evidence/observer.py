@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks
+from honeykeras import _checks, corruptions
 from honeykeras.detection import KeyScoreDetector
 from honeykeras.errors import InvalidArgumentError, SecretSerializationError
+from honeykeras.evidence import honest
 from honeykeras.evidence.ledger import Ledger
 from honeykeras.evidence.observations import Observations
-from honeykeras.evidence.rules import Rules
+from honeykeras.evidence.rules import LEAST_MARGIN, Rules
 from honeykeras.evidence.sessions import distances_between
+from honeykeras.evidence.sums import Sums
 from honeykeras.outputs import Logits
 
 _BATCH_SIZE = 512
@@ -27,6 +30,12 @@ _NEIGHBOURS = 2000
 # The share of clean inputs that are nearer to another than near duplicates are.
 _NEAR = 0.01
 _FEWEST_CLEAN, _MOST_CLEAN = 100, 20_000
+# The confidence that so few clean inputs fall below.
+_UNSURE = 0.05
+# From so many clean inputs is made what honest clients send, to measure the margin on; and how many standard deviations
+# of chance are no dependence yet.
+_HONEST, _CHANCE = 1000, 2.0
+_EXPLAINERS = ("lime", "kernel_shap", "occlusion")
 _TINY = 1e-12
 
 
@@ -34,8 +43,11 @@ class Observer:
     """Sees in queries what evidence is made of, as a detector's extractor and model do.
 
     A view is what the extractor read off a query, less what it reads off clean inputs of the predicted class on
-    average, both of its ways to look taken together. Neither needs the key. Where the model is less sure than even
-    odds, the view counts in proportion: there the pattern itself may decide the class.
+    average, both of its ways to look taken together. Neither needs the key. Where the model is less sure than it is of
+    clean inputs, and than even odds, the view counts in proportion: there the pattern itself may decide the class.
+
+    How much of the evidence may be nobody's doing, because the model's answers depend on the key, is measured on what
+    honest clients send (`honest`): explanation tools, cameras, wear. That is the rules' margin.
 
     Example:
 
@@ -72,14 +84,19 @@ class Observer:
         self._patterns = np.reshape(watermark.all_codes, (detector.num_classes, -1)).astype(np.float64)
         self._read = tf.function(self._read_off, autograph=False, reduce_retracing=True)
         self._see = tf.function(self.look, autograph=False, reduce_retracing=True)
-        raw, classes, codes = self._look_at_clean(clean, verbose)
+        x = self._enough(clean, verbose)
+        raw, logits, codes = (np.concatenate(each) for each in zip(*self._batches_read(x), strict=True))
+        classes = logits.argmax(axis=1)
         self._centres = _means(raw, classes, detector.num_classes)
         # One number a view: the two are of different units.
         off = raw - self._centres[classes]
         self._scales = np.maximum(np.median(np.linalg.norm(off, axis=2), axis=0), _TINY)
         usual = np.median(np.linalg.norm((off / self._scales[:, None]).sum(axis=1), axis=1))
         self._scales = (self._scales * max(usual, _TINY)).astype(np.float32)
+        confidence = tf.reduce_max(tf.nn.softmax(logits), axis=1).numpy()
+        self._sure = np.float32(min(0.5, np.quantile(confidence, _UNSURE)))
         self.rules = Rules(detector.num_classes, watermark.code_size, _nearness(codes))
+        self.rules = dataclasses.replace(self.rules, margin=self._margin(x))
 
     def ledger(self, **settings: Any) -> Ledger:
         """A ledger for a client that has sent nothing yet.
@@ -114,7 +131,7 @@ class Observer:
         raw, logits, codes = self._read_off(x)
         classes = tf.argmax(logits, axis=1)
         off = tf.reduce_sum((raw - tf.gather(self._centres, classes)) / self._scales[:, None], axis=1)
-        sure = tf.minimum(2 * tf.reduce_max(tf.nn.softmax(logits), axis=1, keepdims=True), 1)
+        sure = tf.minimum(tf.reduce_max(tf.nn.softmax(logits), axis=1, keepdims=True) / self._sure, 1)
         views = tf.clip_by_norm(off, _LONGEST, axes=[1]) * sure
         finite = tf.reduce_all(tf.math.is_finite(tf.concat([views, logits], axis=1)), axis=1)
         views, codes = (tf.where(finite[:, None], each, tf.zeros_like(each)) for each in (views, codes))
@@ -128,22 +145,34 @@ class Observer:
         raw = tf.cast(self._detector.extractor(x, training=False), tf.float32)
         return raw, self._logits(x), tf.reshape(codes, [tf.shape(x)[0], watermark.code_size])
 
-    def _look_at_clean(
-        self, clean: np.ndarray | tf.data.Dataset, verbose: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        parts: list[list[np.ndarray]] = []
+    def _enough(self, clean: np.ndarray | tf.data.Dataset, verbose: int) -> np.ndarray:
+        """As many clean inputs as there is use for."""
+        parts, count = [], 0
         for batch in self._detector.batches("Looking at clean inputs", clean, verbose):
-            for start in range(0, len(batch), _BATCH_SIZE):
-                raw, logits, codes = self._read(batch[start : start + _BATCH_SIZE])
-                parts.append([raw.numpy(), tf.argmax(logits, axis=1).numpy(), codes.numpy()])
-            if sum(len(part[0]) for part in parts) >= _MOST_CLEAN:
+            parts.append(batch[: _MOST_CLEAN - count])
+            count += len(parts[-1])
+            if count == _MOST_CLEAN:
                 break
-        count = sum(len(part[0]) for part in parts)
         if count < _FEWEST_CLEAN:
             raise InvalidArgumentError(
                 f"`clean` must hold at least {_FEWEST_CLEAN} inputs, to tell what is usual. Received: {count}."
             )
-        return tuple(np.concatenate(each) for each in zip(*parts, strict=True))  # type: ignore[return-value]
+        return np.concatenate(parts)
+
+    def _batches_read(self, x: np.ndarray) -> Iterator[list[np.ndarray]]:
+        for start in range(0, len(x), _BATCH_SIZE):
+            yield [each.numpy() for each in self._read(x[start : start + _BATCH_SIZE])]
+
+    def _margin(self, x: np.ndarray) -> float:
+        """By how much what honest clients send is led to the key, beyond what chance is likely to make of it."""
+        bounds, shape = self.description.input_range, self.description.input_shape
+        unit, margin = bounds.to_unit(x[:_HONEST]), LEAST_MARGIN
+        for kind in (*corruptions.names(shape), *_EXPLAINERS):
+            seen = self.observe(bounds.from_unit(np.concatenate(honest.sessions(unit, kind))))
+            sums = Sums.of(seen.classes, seen.views, seen.projections, self.rules.num_classes)
+            excess = abs(float(sums.projection)) - _CHANCE * float(np.linalg.norm(sums.by_class))
+            margin = max(margin, excess / max(sums.weight, _TINY))
+        return margin
 
     def __repr__(self) -> str:
         return f"Observer(key_id={self.key_id!r})"

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
 from honeykeras import _checks
 
 ALPHA = 1e-3
 """How probable it may be that a client is accused whose queries do not depend on the key, however many it sends."""
+
+LEAST_MARGIN = 0.05
+"""The least margin that is taken off: clean inputs show some hundredths."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +27,10 @@ class Rules:
         alpha: The probability, over the draw of the key, that a client is ever accused whose queries do not depend on
             the key, at most, in (0, 1).
         margin: By how much a query's projection may depend on the key although nobody attacks, as the model's answers
-            do a little: in standard deviations a query of usual length. That much is never counted as evidence.
+            do: in standard deviations of a query. That much is not counted as evidence, `LEAST_MARGIN` from the first
+            query on and the rest after `grace`. An `Observer` measures it.
+        grace: For how many usual queries the rest is not taken off: a dependence that is faint takes far more of them
+            to add up, and an attacker who sends one image in ten, fewer.
         window: Evidence is also summed afresh over so many queries, so that a long past hides nothing.
         remembered: How many earlier queries are remembered, to find near duplicates of.
     """
@@ -31,8 +39,9 @@ class Rules:
     dimensions: int
     nearness: float
     alpha: float = ALPHA
-    margin: float = 0.05
-    window: int = 64
+    margin: float = LEAST_MARGIN
+    grace: float = 256.0
+    window: int = 128
     remembered: int = 32
 
     def __post_init__(self) -> None:
@@ -41,5 +50,15 @@ class Rules:
         _checks.in_interval("nearness", self.nearness, 0, float("inf"), closed="[)")
         _checks.in_interval("alpha", self.alpha, 0, 1, closed="()")
         _checks.in_interval("margin", self.margin, 0, float("inf"), closed="[)")
+        _checks.in_interval("grace", self.grace, 0, float("inf"), closed="[)")
         _checks.whole_number("window", self.window, 2)
         _checks.whole_number("remembered", self.remembered)
+
+    def allowed(self, weight: np.ndarray | float) -> np.ndarray | float:
+        """How much of a sum of projections may be nobody's doing.
+
+        Args:
+            weight: The sum of the lengths of what was added.
+        """
+        least = min(self.margin, LEAST_MARGIN)
+        return least * weight + (self.margin - least) * np.maximum(weight - self.grace, 0)

@@ -6,6 +6,8 @@ import copy
 
 import numpy as np
 
+from honeykeras.evidence.rules import Rules
+
 # What is shorter is nothing, in lengths of a usual view.
 NOTHING = 1e-3
 
@@ -64,15 +66,26 @@ class Sums:
         self.weight = 0.0
         self.count = 0
 
-    def add(self, added: Added, margin: float) -> np.ndarray:
+    @classmethod
+    def of(cls, classes: np.ndarray, vectors: np.ndarray, projections: np.ndarray, num_classes: int) -> Sums:
+        """The sums of vectors, whatever their order."""
+        sums = cls(num_classes, vectors.shape[1], projections.shape[1:])
+        there, place = np.unique(classes, return_inverse=True)
+        sums.by_class[there] = np.equal.outer(np.arange(len(there)), place).astype(np.float32) @ vectors
+        sums.projection = projections.sum(axis=0, dtype=np.float64)
+        sums.weight = float(np.linalg.norm(vectors, axis=1).sum(dtype=np.float64))
+        sums.count = len(classes)
+        return sums
+
+    def add(self, added: Added, rules: Rules) -> np.ndarray:
         """Adds vectors, one after the other.
 
         Args:
             added: The vectors.
-            margin: How much of a projection may be nobody's doing, in units of its vector's length.
+            rules: How much of the projections may be nobody's doing.
 
         Returns:
-            The statistic beyond the margin as it was after each vector, of the shape of the projections, float64, at
+            The statistic beyond that as it was after each vector, of the shape of the projections, float64, at
             least 0.
         """
         # |U + v|^2 = |U|^2 + 2 <U, v> + |v|^2, and v meets those alone that are of its class.
@@ -85,7 +98,7 @@ class Sums:
             self.by_class[there] += np.equal.outer(np.arange(len(there)), place).astype(np.float32) @ added.vectors
             self.projection, self.weight = totals[-1], float(weights[-1])
             self.count += len(totals)
-        return beyond(totals, margin * weights, np.sqrt(np.maximum(squares, 0)))
+        return beyond(totals, np.asarray(rules.allowed(weights)), np.sqrt(np.maximum(squares, 0)))
 
     def clear(self) -> None:
         """Begins anew, but for the count."""

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import math
 import pickle
 import zlib
@@ -173,7 +174,7 @@ class TestSums:
         key = patterns(1)[..., 0]
         sums = Sums(K, D)
         found = np.concatenate(
-            [sums.add(Added(part.classes, part.views, part.projections), 0.0) for part in (seen[:20], seen[20:])]
+            [sums.add(Added(part.classes, part.views, part.projections), RULES) for part in (seen[:20], seen[20:])]
         )
         for i in (0, 7, 19, 20, 49):
             total = np.stack([seen.views[: i + 1][seen.classes[: i + 1] == label].sum(axis=0) for label in range(K)])
@@ -182,27 +183,30 @@ class TestSums:
 
     def test_margin_is_taken_off_for_each_vector(self):
         seen = random_stream(30)
+        wide = dataclasses.replace(RULES, margin=0.1, grace=12.0)
         plain, less = (Sums(K, D) for _ in range(2))
-        raw = plain.add(Added(seen.classes, seen.views, seen.projections), 0.0)
-        found = less.add(Added(seen.classes, seen.views, seen.projections), 0.1)
+        raw = plain.add(Added(seen.classes, seen.views, seen.projections), RULES)
+        found = less.add(Added(seen.classes, seen.views, seen.projections), wide)
         weights = np.cumsum(np.linalg.norm(seen.views, axis=1))
         lengths = np.abs(np.cumsum(seen.projections)) / raw
-        assert np.allclose(found, np.maximum(raw - 0.1 * weights / lengths, 0), atol=1e-4)
+        allowed = 0.05 * weights + 0.05 * np.maximum(weights - 12, 0)
+        assert weights[-1] > 20
+        assert np.allclose(found, np.maximum(raw - allowed / lengths, 0), atol=1e-4)
 
     def test_what_cancels_is_nothing(self):
         view = np.full((1, D), 0.3, np.float32)
         sums = Sums(K, D)
-        sums.add(Added(np.array([0]), view, np.array([5.0])), 0.0)
-        assert sums.add(Added(np.array([0]), -view, np.array([-5.0 + 1e-9])), 0.0)[0] == 0
+        sums.add(Added(np.array([0]), view, np.array([5.0])), RULES)
+        assert sums.add(Added(np.array([0]), -view, np.array([-5.0 + 1e-9])), RULES)[0] == 0
 
     def test_graph_agrees(self):
-        seen = led(200, 1.0)
+        seen, rules = led(200, 1.0), dataclasses.replace(RULES, margin=0.2, grace=50.0)
         sums, state = Sums(K, D), graph.begin(K, D)
-        add = tf.function(graph.add, reduce_retracing=True)
+        add = tf.function(functools.partial(graph.add, rules=rules), reduce_retracing=True)
         for start in range(0, 200, 50):
             part = seen[start : start + 50]
-            expected = sums.add(Added(part.classes, part.views, part.projections), 0.05)
-            state, found = add(state, part.classes, part.views, part.projections, 0.05)
+            expected = sums.add(Added(part.classes, part.views, part.projections), rules)
+            state, found = add(state, part.classes, part.views, part.projections)
             assert np.allclose(found, expected, atol=1e-4)
         assert np.allclose(state.by_class, sums.by_class, atol=1e-4)
         assert math.isclose(float(state.projection), float(sums.projection), rel_tol=1e-9)
@@ -305,7 +309,7 @@ class TestLedger:
         "settings",
         [
             {"alpha": 0}, {"alpha": 1}, {"margin": -1}, {"margin": math.nan}, {"window": 1}, {"remembered": 0},
-            {"nearness": -1}, {"num_classes": 1},
+            {"nearness": -1}, {"num_classes": 1}, {"grace": -1},
         ],
         ids=str,
     )  # fmt: skip
