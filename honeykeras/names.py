@@ -34,3 +34,6 @@ POLICIES = ("uniform", "reject", "decoy", "observe")
 
 MAX_FPR = 0.01
 """The false positive rate that thresholds are calibrated to unless another is asked for."""
+
+ALPHA = 1e-3
+"""How probable it may be that a client is accused whose queries do not depend on the key, however many it sends."""

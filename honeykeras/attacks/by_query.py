@@ -109,6 +109,33 @@ class QueryAttack(Attack):
         queries = tf.constant(ask.queries)
         return Perturbed(tf.constant(x_adv, tf.float32), queries, tf.zeros_like(queries))
 
+    def ask(self, model: keras.Model, x: np.ndarray, y: np.ndarray, watch: Watch) -> np.ndarray:
+        """Attacks inputs, and tells of each query in the order in which they are asked.
+
+        Args:
+            model: The classifier to attack.
+            x: Inputs, shape `(n, ...)`, float32 in the input range.
+            y: The labels to get away from, or to reach; shape `(n,)`, int64.
+            watch: Is told of all queries, in the range of the inputs.
+
+        Returns:
+            The adversarial inputs, of the shape and range of `x`.
+        """
+        bounds = self.input_range
+        logits = _CompiledLogits(model, x.shape[1:])
+
+        def outside(queries: np.ndarray) -> np.ndarray:
+            return bounds.from_unit(queries).astype(np.float32) if bounds.shape else queries
+
+        ask = Oracle(
+            lambda queries: logits(tf.constant(outside(queries), tf.float32)).numpy(),
+            len(x),
+            lambda images, queries: watch(images, outside(queries)),
+        )
+        draws = [np.random.default_rng([self.seed, place]) for place in range(len(x))]
+        inside = bounds.to_unit(x) if bounds.shape else x
+        return outside(self.search(ask, inside, y, np.ones(x.shape, bool), draws))
+
     def _look(self, model: keras.Model, input_shape: tuple[int, ...]) -> Logits:
         return _CompiledLogits(model, input_shape)
 

@@ -60,6 +60,22 @@ if TYPE_CHECKING:
     "long.",
 )
 @click.option(
+    "--clients",
+    type=click.IntRange(min=0),
+    is_flag=False,
+    flag_value=50,
+    default=0,
+    help="Also simulate so many clients of each kind, honest ones and attackers, and tell who of them is accused and "
+    "when; 50 without a number. Takes some minutes.",
+)
+@click.option(
+    "--alpha",
+    type=options.RATE,
+    default=names.ALPHA,
+    show_default=True,
+    help="With --clients: how probable it may be that a client is ever accused that knows nothing of the key.",
+)
+@click.option(
     "--yardstick",
     "yardstick_path",
     type=options.PATH,
@@ -93,6 +109,8 @@ def evaluate(
     samples: int,
     cache: bool,
     security: bool,
+    clients: int,
+    alpha: float,
     yardstick_path: Path | None,
     output: Path,
     seed: int,
@@ -145,6 +163,8 @@ def evaluate(
         samples=samples,
         security=security,
         yardstick=yardstick,
+        clients=clients,
+        alpha=alpha,
         seed=seed,
         verbose=verbose,
         cache=extractor_cache.folder() if cache else None,

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from honeykeras.evaluation import (
     BaselineDetection,
+    Clients,
     DetectionRates,
     Estimate,
     Evaluation,
@@ -36,6 +37,8 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
         console.print(_adaptive(evaluation.security))
     if evaluation.indistinguishability:
         console.print(_noticed(evaluation.indistinguishability))
+    if evaluation.clients:
+        console.print(_clients(evaluation.clients))
     console.print(conclusion(evaluation), highlight=False)
 
 
@@ -124,6 +127,30 @@ def _noticed(found: Mapping[str, Mapping[str, Indistinguishability]]) -> Table:
             for honeypot, yardstick in zip(judged.honeypot.tests, judged.yardstick.tests, strict=True):
                 table.add_row("", str(honeypot.n), *_told(honeypot), *_told(yardstick))
     return table
+
+
+def _clients(clients: Clients) -> Table:
+    title = f"Who is accused, at a probability of {clients.alpha:g} for whoever does not know of the key, in percent"
+    table = _table(title, "sends", "accused", "at query", "(90 %)", "at image", "wrong\nkey", "plain\nmodel")
+    for honest in (True, False):
+        table.add_section()
+        for name, kind in clients.kinds.items():
+            if kind.honest == honest:
+                at, image = kind.queries_to_accusation, kind.attacked_to_accusation
+                table.add_row(
+                    _words(name),
+                    _share(kind.accused),
+                    _count(at.median),
+                    _count(at.p90),
+                    "" if image is None else _count(image.median),
+                    f"{kind.wrong_key.value * 100:.1f}",
+                    "" if not kind.no_honeypot.n else f"{kind.no_honeypot.value * 100:.0f}",
+                )
+    return table
+
+
+def _count(value: float | None) -> str:
+    return "never" if value is None else f"{value:.0f}"
 
 
 def _told(test: TwoSampleTest) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 
@@ -10,10 +10,18 @@ from honeykeras import _checks
 from honeykeras._files import PathLike
 from honeykeras.attacks import Attack
 from honeykeras.data import Data
-from honeykeras.detection import KINDS, CalibratedDetector, Detector, PaperDetector, ScoresClasses
+from honeykeras.detection import (
+    KINDS,
+    CalibratedDetector,
+    Detector,
+    KeyScoreDetector,
+    PaperDetector,
+    ScoresClasses,
+)
 from honeykeras.detection.calibration import check_sample_size
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.evaluation.arena import Arena, attack_correct, check_attacks, check_name, samples_for
+from honeykeras.evaluation.clients import judge_clients
 from honeykeras.evaluation.presence import judge_presence
 from honeykeras.evaluation.reconstruction import reconstruct
 from honeykeras.evaluation.results import (
@@ -24,8 +32,9 @@ from honeykeras.evaluation.results import (
 )
 from honeykeras.evaluation.roc import mean_rates
 from honeykeras.evaluation.security import assess
+from honeykeras.evidence.honest import kinds
 from honeykeras.keys import WatermarkKey
-from honeykeras.names import MAX_FPR
+from honeykeras.names import ALPHA, MAX_FPR
 from honeykeras.outputs import predict_labels
 from honeykeras.patterns import Scattered
 
@@ -43,6 +52,8 @@ def evaluate(
     samples: int = 500,
     security: bool = False,
     yardstick: keras.Model | None = None,
+    clients: int = 0,
+    alpha: float = ALPHA,
     seed: int = 0,
     verbose: int = 0,
     cache: PathLike | None = None,
@@ -76,8 +87,12 @@ def evaluate(
             detector; see `evaluation.Security`. It takes several times as long.
         yardstick: A further classifier like `baseline`, from another seed. With it, whether attackers can tell the
             honeypot from a model without one is judged, too; see `evaluation.Indistinguishability`.
-        seed: Seed of the extractor's training, of the corruptions, of attackers who know of the honeypot, and of
-            two-sample tests.
+        clients: How many clients of each kind to simulate, honest ones and attackers, each with a ledger of its own;
+            see `evaluation.Clients`. 0 simulates none.
+        alpha: The probability, over the draw of the key, that a client is ever accused whose queries do not depend on
+            it, at most; in (0, 1).
+        seed: Seed of the extractor's training, of the corruptions, of attackers who know of the honeypot, of two-sample
+            tests, and of what clients send.
         verbose: 1 shows progress bars, 0 nothing.
         cache: As for `fit_detector`, where a detector is fitted here.
 
@@ -106,6 +121,8 @@ def evaluate(
             f"`security` can be assessed with a detector that scores classes only, such as {Detector.name!r}. "
             f"Received: {judged.name!r}."
         )
+    _check_clients(_checks.whole_number("clients", clients, 0), judged, attack_by_name, data)
+    _checks.in_interval("alpha", alpha, 0, 1, closed="()")
     for each in (judged, *others):
         for classifier in (model, baseline):
             each.check_fits(classifier)
@@ -139,6 +156,9 @@ def evaluate(
         baselines=_baselines(honey, plain, key, judged, others),
         security=assess(honey, plain, key, own, attacks, seed=seed) if security and own else None,
         indistinguishability=judge_presence(honey, plain, yardstick, attacks, seed=seed) if yardstick else None,
+        clients=judge_clients(honey, plain, key, own, attack_by_name, clients=clients, alpha=alpha, seed=seed)
+        if clients and isinstance(own, KeyScoreDetector)
+        else None,
     )
 
 
@@ -214,11 +234,22 @@ def get_kind(
     return default if kind is None else KINDS[_checks.one_of(argument, kind, KINDS)]
 
 
+def _check_clients(clients: int, judged: CalibratedDetector, attacks: Mapping[str, Attack], data: Data) -> None:
+    if clients and not isinstance(judged, KeyScoreDetector):
+        raise InvalidArgumentError(
+            f"`clients` can be simulated with a detector that has an extractor only, such as {Detector.name!r}. "
+            f"Received: {judged.name!r}."
+        )
+    taken = ("alpha", "margin", *kinds(data.input_shape)) if clients else ()
+    for name in attacks:
+        check_name("An attack's", name, taken)
+
+
 def _others(
-    kinds: Sequence[str | type[CalibratedDetector]], judged: CalibratedDetector, key: WatermarkKey
+    further: Sequence[str | type[CalibratedDetector]], judged: CalibratedDetector, key: WatermarkKey
 ) -> list[CalibratedDetector]:
     """Detectors of further kinds, not fitted."""
-    others = [get_kind(kind, key, "baseline_detectors")(key) for kind in kinds]
+    others = [get_kind(kind, key, "baseline_detectors")(key) for kind in further]
     names = [judged.name, *(each.name for each in others)]
     for name in names:
         check_name("A kind of detector's", name)

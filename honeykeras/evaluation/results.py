@@ -252,6 +252,80 @@ class Indistinguishability:
 
 
 @dataclasses.dataclass(frozen=True)
+class Spread:
+    """How far clients of a kind come.
+
+    Attributes:
+        median: Half of the clients come no further; None if fewer than half come to an end.
+        p90: Nine in ten come no further; None likewise.
+    """
+
+    median: float | None
+    p90: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One client's evidence over its queries.
+
+    Attributes:
+        queries: How many it had sent.
+        statistic: `evidence.Evidence.statistic` after them.
+        bound: `evidence.Evidence.bound` after them.
+    """
+
+    queries: tuple[int, ...]
+    statistic: tuple[float, ...]
+    bound: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClientKind:
+    """What becomes of clients of a kind.
+
+    Attributes:
+        honest: Whether they attack nobody.
+        accused: How many are accused, of all that were simulated.
+        queries: How many queries they send, half of them.
+        queries_to_accusation: How many queries they have sent when they are accused, the last one included.
+        attacked_to_accusation: How many images they have attacked by then; None of honest ones.
+        fooled_before_accusation: How many of those fooled the model before the last query; None of honest ones.
+        dependence: What a query's projection on the key is in the mean, in standard deviations, for one client, and the
+            interval that chance leaves around it.
+        curve: One client's evidence.
+        wrong_key: Control: accused under keys that were not planted, on average.
+        no_honeypot: Control: accused on the model without a honeypot.
+    """
+
+    honest: bool
+    accused: Proportion
+    queries: int
+    queries_to_accusation: Spread
+    attacked_to_accusation: Spread | None
+    fooled_before_accusation: Spread | None
+    dependence: Estimate
+    curve: Curve
+    wrong_key: Proportion
+    no_honeypot: Proportion
+
+
+@dataclasses.dataclass(frozen=True)
+class Clients:
+    """Simulated clients of a model.
+
+    Attributes:
+        alpha: The probability, over the draw of the key, that a client is ever accused whose queries do not depend on
+            the key, at most.
+        margin: `evidence.Rules.margin`, as it was measured.
+        kinds: What becomes of clients, by kind.
+    """
+
+    alpha: float
+    margin: float
+    kinds: Mapping[str, ClientKind]
+
+
+@dataclasses.dataclass(frozen=True)
 class Example:
     """One image, and what an attack made of it on the model with the honeypot.
 
@@ -284,6 +358,7 @@ class Evaluation:
         security: What attackers who know of the honeypot reach; None if that was not asked for.
         indistinguishability: Whether attackers notice that there is one: by attack, and by whether they look at
             `"images"` or `"perturbations"`; None if there was no model to be the yardstick.
+        clients: What becomes of simulated clients; None if that was not asked for.
     """
 
     key_id: str
@@ -294,3 +369,4 @@ class Evaluation:
     baselines: Mapping[str, BaselineDetection] = dataclasses.field(default_factory=dict)
     security: Security | None = None
     indistinguishability: Mapping[str, Mapping[str, Indistinguishability]] | None = None
+    clients: Clients | None = None

@@ -11,8 +11,8 @@ from honeykeras.errors import InvalidArgumentError
 from honeykeras.evidence.ledger import Evidence, Ledger
 from honeykeras.evidence.observations import Observations
 from honeykeras.evidence.observer import Observer
-from honeykeras.evidence.rules import ALPHA
 from honeykeras.keys import WatermarkKey
+from honeykeras.names import ALPHA
 
 
 def attribute(

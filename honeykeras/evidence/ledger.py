@@ -16,7 +16,6 @@ from honeykeras.evidence.rules import Rules
 from honeykeras.evidence.sessions import Difference, Sessions
 from honeykeras.evidence.sums import NOTHING, Added, Sums, beyond
 
-# What part of alpha each statistic may use up.
 SHARES: Mapping[str, float] = {"all": 0.6, "window": 0.2, "single": 0.1, "differences": 0.1}
 """The statistics of a ledger, and which part of `alpha` each may use up.
 
@@ -126,14 +125,19 @@ class Ledger:
 
     def _add(self, seen: Observations) -> None:
         new, differences = self.sessions.sort(seen)
-        numbers = self.queries + 1 + np.flatnonzero(new)
-        fresh = Added(*(each[new] for each in (seen.classes, seen.views, seen.projections)))
+        places = np.flatnonzero(new)
+        numbers = self.queries + 1 + places
+        added = Added(*(each[new] for each in (seen.classes, seen.views, seen.projections)))
+        # At checkpoints of what is new: a near duplicate more or less is no other moment.
+        looked, shares = _looks(self.sums["all"].count, len(added))
         crossed = np.stack(
             [
-                self._sum_all(fresh, numbers),
-                self._sum_windows(fresh, numbers),
-                self._single(fresh, numbers),
-                self._sum_differences(differences),
+                self._crossed("all", self.sums["all"].add(added, self.rules)[looked], numbers[looked], shares),
+                self._sum_windows(added, numbers),
+                self._single(added, numbers),
+                self._crossed(
+                    "differences", self._sum_differences(differences, places[looked]), numbers[looked], shares
+                ),
             ]
         )
         self.queries += len(seen)
@@ -158,38 +162,34 @@ class Ledger:
             bound=allowance + float(self._bound("all", share(coming))),
         )
 
-    def _sum_all(self, added: Added, numbers: np.ndarray) -> np.ndarray:
-        before = self.sums["all"].count
-        statistics = self.sums["all"].add(added, self.rules)
-        return self._crossed("all", statistics, numbers, *_looks(before, before + 1 + np.arange(len(added))))
-
     def _sum_windows(self, added: Added, numbers: np.ndarray) -> np.ndarray:
-        sums, window = self.sums["window"], self.rules.window
+        sums, window, strict = self.sums["window"], self.rules.window, dataclasses.replace(self.rules, grace=0.0)
         found, start = [self._never], 0
         while start < len(added):
             begun = sums.count % window
             if not begun:
                 sums.clear()
             part = slice(start, start + window - begun)
-            statistics = sums.add(added[part], self.rules)
+            statistics = sums.add(added[part], strict)
             looked = np.flatnonzero(np.isin(begun + 1 + np.arange(len(statistics)), _window_looks(window)))
             # The number of this window, from 1.
-            shares = share(-(-sums.count // window)) / len(_window_looks(window))
-            found.append(self._crossed("window", statistics, numbers[part], looked, np.full(len(looked), shares)))
+            shares = np.full(len(looked), share(-(-sums.count // window)) / len(_window_looks(window)))
+            found.append(self._crossed("window", statistics[looked], numbers[part][looked], shares))
             start = part.stop
         return np.minimum.reduce(found)
 
     def _single(self, added: Added, numbers: np.ndarray) -> np.ndarray:
         statistics = beyond(added.projections, np.asarray(self.rules.allowed(added.weights)), added.weights)
-        looked = np.arange(len(added))
         # All of them were counted by now.
-        places = self.sums["all"].count - len(added) + 1 + looked
-        return self._crossed("single", statistics, numbers, looked, share(places))
+        places = self.sums["all"].count - len(added) + 1 + np.arange(len(added))
+        return self._crossed("single", statistics, numbers, share(places))
 
-    def _sum_differences(self, differences: list[Difference]) -> np.ndarray:
-        if not differences:
-            return self._never
+    def _sum_differences(self, differences: list[Difference], looked: np.ndarray) -> np.ndarray:
+        """The statistic of differences as it was after each of some queries."""
         sums = self.sums["differences"]
+        before = sums.statistic(self.rules)[None]
+        if not differences:
+            return np.repeat(before, len(looked), axis=0)
         classes, vectors, projections = (
             np.concatenate([getattr(each, name) for each in differences])
             for name in ("classes", "vectors", "projections")
@@ -197,34 +197,29 @@ class Ledger:
         last = np.cumsum([len(each.classes) for each in differences]) - 1
         weights = -np.linalg.norm(vectors, axis=1)
         weights[last] *= -1
-        before = sums.count
         statistics = sums.add(Added(classes, vectors, projections, weights), self.rules)[last]
-        numbers = self.queries + 1 + np.array([each.query for each in differences])
-        return self._crossed("differences", statistics, numbers, *_looks(before, before + 1 + last))
+        done = np.searchsorted([each.query for each in differences], looked, side="right")
+        return np.concatenate([before, statistics])[done]
 
     def _bound(self, name: str, shares: np.ndarray) -> np.ndarray:
-        return bound(self.rules.alpha * SHARES[name] * shares)
+        # Variations of one image may be taken for whichever class the key makes of it: it holds for all of them.
+        return bound(self.rules.alpha * SHARES[name] * shares / self.rules.num_classes)
 
     @property
     def _never(self) -> np.ndarray:
         return np.full(self.accused_at.shape, _NEVER)
 
-    def _crossed(
-        self, name: str, statistics: np.ndarray, numbers: np.ndarray, looked: np.ndarray, shares: np.ndarray
-    ) -> np.ndarray:
+    def _crossed(self, name: str, statistics: np.ndarray, numbers: np.ndarray, shares: np.ndarray) -> np.ndarray:
         """The number of the query of the first look at which a statistic had passed its bound."""
-        if not len(looked):
+        if not len(numbers):
             return self._never
-        passed = (self._bound(name, shares) <= statistics[looked].T).T
-        return np.where(passed.any(axis=0), numbers[looked][passed.argmax(axis=0)], _NEVER)
+        passed = (self._bound(name, shares) <= statistics.T).T
+        return np.where(passed.any(axis=0), numbers[passed.argmax(axis=0)], _NEVER)
 
 
-def _looks(before: int, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where a growing count reaches or passes a checkpoint, and the share of each of these looks.
-
-    A checkpoint is looked at once; of several that are passed at once, the last one is.
-    """
-    reached = np.searchsorted(CHECKPOINTS, np.concatenate([[before], counts]), side="right")
+def _looks(before: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of some further queries reach a checkpoint, and the share of each of these looks."""
+    reached = np.searchsorted(CHECKPOINTS, before + np.arange(count + 1), side="right")
     looked = np.flatnonzero(np.diff(reached))
     return looked, share(reached[1:][looked])
 

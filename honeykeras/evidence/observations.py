@@ -22,15 +22,19 @@ class Observations:
             The length is some 1 of a usual clean input, and 0 of one in which there is nothing to see.
         projections: Of each view on the pattern of its class, shape `(n,)`, float64. Over the view's length, as good as
             standard normal where the query does not depend on the key.
-        codes: Each query in the space of the key's family, shape `(n, dimensions)`, float16.
-        code_projections: Of each code on the patterns of all classes, shape `(n, num_classes)`, float64.
+        codes: Each query in the space of the key's family, by which near duplicates are told, shape `(n, dimensions)`,
+            float16.
+        readings: What the extractor's linear way to look reads off each, shape `(n, dimensions)`, float16: that of a
+            difference of two queries is the difference of theirs.
+        reading_projections: Of each reading on the patterns of all classes, shape `(n, num_classes)`, float64.
     """
 
     classes: np.ndarray
     views: np.ndarray
     projections: np.ndarray
     codes: np.ndarray
-    code_projections: np.ndarray
+    readings: np.ndarray
+    reading_projections: np.ndarray
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -52,13 +56,13 @@ class Observations:
             patterns: Another key's patterns, shape `(num_classes, dimensions)`; or those of many, shape
                 `(num_classes, dimensions, keys)`.
         """
-        views, codes = self.views.astype(patterns.dtype), self.codes.astype(patterns.dtype)
+        views, readings = self.views.astype(patterns.dtype), self.readings.astype(patterns.dtype)
         projections = np.empty((len(self), *patterns.shape[2:]))
         for label in np.unique(self.classes):
             mine = self.classes == label
             projections[mine] = views[mine] @ patterns[label]
-        code_projections = np.stack([codes @ pattern for pattern in patterns], axis=1)
-        return dataclasses.replace(self, projections=projections, code_projections=code_projections)
+        reading_projections = np.stack([readings @ pattern for pattern in patterns], axis=1)
+        return dataclasses.replace(self, projections=projections, reading_projections=reading_projections)
 
     def __repr__(self) -> str:
         return f"Observations(n={len(self)})"

@@ -134,9 +134,13 @@ class Observer:
         sure = tf.minimum(tf.reduce_max(tf.nn.softmax(logits), axis=1, keepdims=True) / self._sure, 1)
         views = tf.clip_by_norm(off, _LONGEST, axes=[1]) * sure
         finite = tf.reduce_all(tf.math.is_finite(tf.concat([views, logits], axis=1)), axis=1)
-        views, codes = (tf.where(finite[:, None], each, tf.zeros_like(each)) for each in (views, codes))
+        # Of the two ways to look, the second is linear.
+        readings = tf.cast(raw[:, 1] / self._scales[1], tf.float16)
+        views, codes, readings = (
+            tf.where(finite[:, None], each, tf.zeros_like(each)) for each in (views, codes, readings)
+        )
         projections = tf.reduce_sum(tf.cast(views, tf.float64) * tf.gather(patterns, classes), axis=1)
-        return classes, views, projections, codes, tf.cast(codes, tf.float64) @ tf.transpose(patterns)
+        return classes, views, projections, codes, readings, tf.cast(readings, tf.float64) @ tf.transpose(patterns)
 
     def _read_off(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """What the extractor reads off, what the model says, and codes as float16 holds them."""
@@ -192,5 +196,4 @@ def _means(raw: np.ndarray, classes: np.ndarray, num_classes: int) -> np.ndarray
 def _nearness(codes: np.ndarray) -> float:
     """The distance to the nearest other that few clean inputs fall below."""
     codes = codes[: 2 * _NEIGHBOURS].astype(np.float32)
-    distances = distances_between(codes[::2], codes[1::2]).min(axis=1)
-    return float(np.quantile(distances, _NEAR))
+    return float(np.quantile(distances_between(codes[::2], codes[1::2]).min(axis=1), _NEAR))

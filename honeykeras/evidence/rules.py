@@ -7,9 +7,7 @@ import dataclasses
 import numpy as np
 
 from honeykeras import _checks
-
-ALPHA = 1e-3
-"""How probable it may be that a client is accused whose queries do not depend on the key, however many it sends."""
+from honeykeras.names import ALPHA
 
 LEAST_MARGIN = 0.05
 """The least margin that is taken off: clean inputs show some hundredths."""

@@ -1,4 +1,4 @@
-"""`Sessions`: a client's earlier queries, and how near duplicates of them differ from where they came from."""
+"""`Sessions`: a client's earlier queries, and how later ones differ from those that they are made of."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NONE = -1
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """What a near duplicate changes in the sum of differences.
+    """What a query changes in the sum of differences.
 
     Attributes:
         query: Which query it is.
@@ -34,22 +34,24 @@ class Sessions:
     """Remembers some queries of a client, each with the near duplicates that followed: a session.
 
     A query is a near duplicate if it is near to the first or to the latest one of a session. Of each session the latest
-    query counts that the model takes for another class than the first, by how much it differs from the first: in the
-    difference an image's content cancels, and what an attacker did stays. All else that near duplicates show is left
-    out: a thousand copies of one image would hide what else there is.
+    query counts that the model takes for another class than the first, by how much its reading differs from the
+    first's: in the difference an image's content cancels, and what an attacker did stays. All else that near duplicates
+    show is left out: a thousand copies of one image would hide what else there is.
 
-    Once all places are taken, a new session takes that of the one that was met longest ago.
+    A query that is no near duplicate begins a session. Once all places are taken, it takes that of the one that was met
+    longest ago.
 
     Attributes:
+        queries: How many queries there have been.
         met: When each session had its latest query, by the number of the query, shape `(remembered,)`, int64; 0 where
             there is none.
-        queries: How many queries there have been.
         first: Code of each session's first query, shape `(remembered, dimensions)`, float16.
         latest: Likewise of the latest.
-        counted: Likewise of the one that counts.
+        reading: The first one's reading, likewise.
+        counted: Likewise that of the one that counts.
         first_class: What the model takes the first for, shape `(remembered,)`, int64; -1 where there is no session.
         counted_class: Likewise the one that counts; -1 where none does.
-        first_projections: Of the first one's code on all patterns, shape `(remembered, num_classes)` or, for many
+        reading_projections: Of the first one's reading on all patterns, shape `(remembered, num_classes)` or, for many
             keys, `(remembered, num_classes, keys)`, float64.
         counted_projection: Of the difference that counts, on the pattern of its class, shape `(remembered,)` or
             `(remembered, keys)`, float64.
@@ -58,9 +60,9 @@ class Sessions:
     def __init__(self, rules: Rules, keys: tuple[int, ...] = ()) -> None:
         places, self._nearness = rules.remembered, rules.nearness
         self.queries, self.met = 0, np.zeros(places, np.int64)
-        self.first, self.latest, self.counted = np.zeros((3, places, rules.dimensions), np.float16)
+        self.first, self.latest, self.reading, self.counted = np.zeros((4, places, rules.dimensions), np.float16)
         self.first_class, self.counted_class = np.full((2, places), _NONE)
-        self.first_projections = np.zeros((places, rules.num_classes, *keys))
+        self.reading_projections = np.zeros((places, rules.num_classes, *keys))
         self.counted_projection = np.zeros((places, *keys))
 
     def sort(self, seen: Observations) -> tuple[np.ndarray, list[Difference]]:
@@ -73,13 +75,13 @@ class Sessions:
             Which are new, shape `(n,)`, bool, and what the others change in the sum of differences.
         """
         new = np.ones(len(seen), bool)
-        differences: list[Difference] = []
         codes = seen.codes.astype(np.float32)
         # Most are near to none, which is told of all at once.
         maybe_near = self._near_to_any(codes)
         if not maybe_near.any():
             self._begin(seen)
-            return new, differences
+            return new, []
+        differences: list[Difference] = []
         for place in range(len(seen)):
             session = self._session_near(codes[place]) if maybe_near[place] else None
             if session is None:
@@ -100,7 +102,10 @@ class Sessions:
         return np.logical_or(among, (distances_between(codes, known) <= self._nearness).any(axis=1))
 
     def _session_near(self, code: np.ndarray) -> int | None:
-        """The session that a query belongs to: of the nearest, if that is near."""
+        """The session that a query belongs to: the one that was met last if that is near, else the nearest."""
+        last = int(self.met.argmax())
+        if self.met[last] and np.linalg.norm(self.latest[last].astype(np.float32) - code) <= self._nearness:
+            return last
         ends = np.stack([self.first, self.latest]).astype(np.float32)
         distances = np.linalg.norm(ends - code, axis=2).min(axis=0)
         distances[self.first_class == _NONE] = np.inf
@@ -109,26 +114,28 @@ class Sessions:
 
     def _begin(self, seen: Observations) -> None:
         """Begins a session with each of some queries."""
+        count, places = len(seen), len(self.first)
         # Of more than there are places, the last ones stay.
-        stay = np.arange(max(0, len(seen) - len(self.first)), len(seen))
-        places = np.argsort(self.met, kind="stable")[: len(stay)]
-        self.first[places] = self.latest[places] = seen.codes[stay]
-        self.first_class[places], self.counted_class[places] = seen.classes[stay], _NONE
-        self.first_projections[places] = seen.code_projections[stay]
-        self.met[places] = self.queries + 1 + stay
-        self.queries += len(seen)
+        stay = np.arange(max(0, count - places), count)
+        taken = np.argsort(self.met, kind="stable")[: len(stay)]
+        self.first[taken] = self.latest[taken] = seen.codes[stay]
+        self.reading[taken], self.reading_projections[taken] = seen.readings[stay], seen.reading_projections[stay]
+        self.first_class[taken], self.counted_class[taken] = seen.classes[stay], _NONE
+        self.met[taken] = self.queries + 1 + stay
+        self.queries += count
 
     def _count(self, session: int, seen: Observations, place: int) -> Difference:
         """Lets a query count in the place of the one that did before it in its session."""
-        first = self.first[session].astype(np.float32)
+        first = self.reading[session].astype(np.float32)
         label = seen.classes[place]
-        classes, projections = [label], [seen.code_projections[place, label] - self.first_projections[session, label]]
-        vectors = [seen.codes[place].astype(np.float32) - first]
+        classes = [label]
+        projections = [seen.reading_projections[place, label] - self.reading_projections[session, label]]
+        vectors = [seen.readings[place].astype(np.float32) - first]
         if self.counted_class[session] != _NONE:
             classes.insert(0, self.counted_class[session])
             projections.insert(0, -self.counted_projection[session])
             vectors.insert(0, first - self.counted[session].astype(np.float32))
-        self.counted[session], self.counted_class[session] = seen.codes[place], label
+        self.counted[session], self.counted_class[session] = seen.readings[place], label
         self.counted_projection[session] = projections[-1]
         return Difference(place, np.array(classes), np.stack(vectors), np.array(projections))
 

@@ -31,10 +31,11 @@ _SESSION_ARRAYS = {
     "met": "<i8",
     "first": "<f2",
     "latest": "<f2",
+    "reading": "<f2",
     "counted": "<f2",
     "first_class": "<i4",
     "counted_class": "<i4",
-    "first_projections": "<f8",
+    "reading_projections": "<f8",
     "counted_projection": "<f8",
 }
 

@@ -105,6 +105,11 @@ class Sums:
         self.by_class[:] = 0
         self.projection, self.weight = np.zeros_like(self.projection), 0.0
 
+    def statistic(self, rules: Rules) -> np.ndarray:
+        """The statistic beyond what may be nobody's doing, as it is now."""
+        length = float(np.linalg.norm(self.by_class))
+        return beyond(self.projection[None], np.array([rules.allowed(self.weight)]), np.array([length]))[0]
+
 
 def beyond(projections: np.ndarray, allowed: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """By how many lengths sums of projections go, to either side, beyond what is allowed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -20,6 +21,8 @@ from honeykeras.report.files import SCHEMA_VERSION, check_report
 if TYPE_CHECKING:
     from honeykeras.evaluation import (
         AttackDetection,
+        ClientKind,
+        Clients,
         Comparison,
         Detection,
         DetectionRates,
@@ -101,6 +104,7 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
         "examples": {name: [_example(each) for each in found] for name, found in evaluation.examples.items()},
         "security": _security(evaluation.security) if evaluation.security else None,
         "indistinguishability": _presence(evaluation.indistinguishability),
+        "clients": _clients(evaluation.clients) if evaluation.clients else None,
         "sweep": None,
     }
     return _checked(document)
@@ -229,6 +233,28 @@ def _presence(found: Mapping[str, Mapping[str, Indistinguishability]] | None) ->
             for looked_at, judged in views.items()
         }
         for attack, views in found.items()
+    }
+
+
+def _clients(clients: Clients) -> dict[str, Any]:
+    kinds = {name: _client_kind(kind) for name, kind in clients.kinds.items()}
+    return {"alpha": clients.alpha, "margin": clients.margin, **kinds}
+
+
+def _client_kind(kind: ClientKind) -> dict[str, Any]:
+    spreads = ("queries_to_accusation", "attacked_to_accusation", "fooled_before_accusation")
+    found = {name: getattr(kind, name) for name in spreads}
+    return {
+        "honest": kind.honest,
+        "n": kind.accused.n,
+        "queries": kind.queries,
+        "accused": kind.accused.value,
+        "interval": kind.accused.interval,
+        **{name: None if spread is None else dataclasses.asdict(spread) for name, spread in found.items()},
+        "dependence": kind.dependence.value,
+        "dependence_interval": kind.dependence.interval,
+        "curve": dataclasses.asdict(kind.curve),
+        "controls": {"wrong_key": kind.wrong_key.value, "no_honeypot": kind.no_honeypot.value},
     }
 
 

@@ -43,6 +43,7 @@ TITLES = {
     "corruptions": "Benign corruptions of clean images: how many are flagged",
     "sweep": "Accuracy and reconstruction over poison rate, size and amplitude",
     "presence": "How often a classifier tells the honeypot from a plain model",
+    "clients": "One client of each kind: its evidence, and the bound at which it is accused",
 }
 
 
@@ -56,7 +57,7 @@ def figures(document: Mapping[str, Any]) -> dict[str, Figure]:
         MissingDependencyError: If matplotlib is not installed.
     """
     matplotlib = load_optional("matplotlib")
-    makers = {"roc": _roc, "corruptions": _corruptions, "sweep": _sweep, "presence": _presence}
+    makers = {"roc": _roc, "corruptions": _corruptions, "sweep": _sweep, "presence": _presence, "clients": _clients}
     with matplotlib.rc_context(_STYLE):
         made = {name: make(document) for name, make in makers.items()}
     return {name: figure for name, figure in made.items() if figure is not None}
@@ -229,3 +230,41 @@ def _presence(document: Mapping[str, Any]) -> Figure | None:
         axes.title.set_size(9)
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _clients(document: Mapping[str, Any]) -> Figure | None:
+    clients = document.get("clients")
+    if not clients:
+        return None
+    kinds = {name: kind for name, kind in clients.items() if isinstance(kind, Mapping)}
+    figure, grid = _new(5.4, 2)
+    for (axes,), honest in zip(grid, (False, True), strict=True):
+        chosen = [(name, kind["curve"]) for name, kind in kinds.items() if kind["honest"] == honest]
+        # Whoever goes furthest is named; the others are there to be seen.
+        furthest = sorted(chosen, key=lambda each: -_furthest(each[1]))[: len(_SERIES)]
+        for name, curve in chosen:
+            named = [each for each, _ in furthest]
+            colour = _colour(named.index(name)) if name in named else _MUTED
+            label = name.replace("_", " ") if name in named else None
+            values = [abs(value) for value in curve["statistic"]]
+            axes.plot(curve["queries"], values, color=colour, linewidth=1.2 if label else 0.6, label=label)
+        if chosen:
+            longest = max((curve for _, curve in chosen), key=lambda curve: curve["queries"][-1])
+            axes.plot(longest["queries"], longest["bound"], "--", color=_INK, linewidth=1, label="bound")
+        axes.set(
+            xscale="log",
+            ylabel="evidence",
+            title="who attacks nobody" if honest else "attackers",
+            ylim=(0, None if chosen and not honest else 12),
+        )
+        axes.title.set_size(9)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.legend(loc="upper left")
+    grid[1][0].set_xlabel("queries")
+    return figure
+
+
+def _furthest(curve: Mapping[str, Any]) -> float:
+    return max(
+        (abs(value) / bound for value, bound in zip(curve["statistic"], curve["bound"], strict=True)), default=0.0
+    )

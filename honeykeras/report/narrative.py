@@ -80,6 +80,7 @@ def commands(document: Mapping[str, Any]) -> str:
         *([f"--samples {settings['samples']}"] if "samples" in settings else []),
         *(["--yardstick trained/yardstick.keras"] if presence else []),
         *(["--security"] if security else []),
+        *(_simulated(document["clients"]) if document.get("clients") else []),
     ]
     lines = [
         f"honeykeras train --dataset {dataset} --key watermark.key --seed {seed}{named}"
@@ -89,6 +90,12 @@ def commands(document: Mapping[str, Any]) -> str:
         f"    {' '.join(judged)}",
     ]
     return "\n".join(["# With the key, and the attacks' settings that are listed below.", *lines])
+
+
+def _simulated(clients: Mapping[str, Any]) -> list[str]:
+    """The options that simulate as many clients."""
+    most = max(kind["n"] for kind in clients.values() if isinstance(kind, Mapping))
+    return [f"--clients {most}", f"--alpha {clients['alpha']:g}"]
 
 
 def limits(document: Mapping[str, Any]) -> list[str]:
@@ -102,6 +109,8 @@ def limits(document: Mapping[str, Any]) -> list[str]:
     ]
     if document["security"] is None:
         lines.append("Attackers who know of honeypots were not judged here.")
+    if not document.get("clients"):
+        lines.append("Clients' queries were judged one by one here, and not together.")
     if document["indistinguishability"] is None:
         lines.append("Whether an attacker notices the honeypot was not judged here.")
     if not document["detection"]["key_specific"]:

@@ -10,8 +10,11 @@ from honeykeras.evaluation import (
     AdaptiveDetection,
     AttackDetection,
     BaselineDetection,
+    ClientKind,
+    Clients,
     Comparison,
     Corruption,
+    Curve,
     Detection,
     DetectionRates,
     Discrepancies,
@@ -24,6 +27,7 @@ from honeykeras.evaluation import (
     Recovery,
     Roc,
     Security,
+    Spread,
     TwoSampleTest,
     Viability,
 )
@@ -91,8 +95,23 @@ def full_evaluation(evaluation):
     told = tuple(TwoSampleTest(n, 0.02, 0.01, Proportion(0.8 * n, n)) for n in (50, 100))
     comparison = Comparison(Discrepancies(spread, spread, 2 * spread, 1.5), told)
     views = {view: Indistinguishability(comparison, comparison) for view in ("images", "perturbations")}
+    curve = Curve((1, 2, 40), (0.5, -1.5, 9.0), (4.5, 4.8, 5.5))
+    chance = Estimate(0.02, (-0.1, 0.1))
+    honest = ClientKind(
+        True, Proportion(0, 9), 1000, Spread(None, None), None, None, chance, curve, Proportion(0, 9), Proportion(0, 9)
+    )
+    attacking = dataclasses.replace(
+        honest,
+        honest=False,
+        accused=Proportion(8, 9),
+        queries_to_accusation=Spread(30.0, None),
+        attacked_to_accusation=Spread(3.0, None),
+        fooled_before_accusation=Spread(2.0, None),
+        no_honeypot=Proportion(0, 0),
+    )
     return dataclasses.replace(
         evaluation,
+        clients=Clients(1e-3, 0.2, {"clean": honest, "pgd_one_in_10": attacking}),
         security=Security({"gradients": recovery, "weights": recovery}, {"pgd": {"freezes_half": adaptive}}),
         indistinguishability={"pgd": views},
     )

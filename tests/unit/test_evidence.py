@@ -33,9 +33,8 @@ def stream(views, classes, codes=None, seed=9):
     if codes is None:
         codes = np.random.default_rng(seed).normal(0, 5, views.shape)
     count = len(views)
-    empty = evidence.Observations(
-        np.asarray(classes), views, np.zeros(count), np.asarray(codes, np.float16), np.zeros((count, K))
-    )
+    codes = np.asarray(codes, np.float16)
+    empty = evidence.Observations(np.asarray(classes), views, np.zeros(count), codes, codes, np.zeros((count, K)))
     return empty.under(patterns(1)[..., 0])
 
 
@@ -482,7 +481,7 @@ class TestObserver:
         assert np.allclose(seen.codes, codes, atol=1e-3)
         flat = detector.watermark.all_codes.reshape(10, -1)
         assert np.allclose(seen.projections, np.einsum("nd,nd->n", seen.views, flat[seen.classes]), atol=1e-4)
-        assert np.allclose(seen.code_projections, seen.codes.astype(float) @ flat.T, atol=1e-9)
+        assert np.allclose(seen.reading_projections, seen.readings.astype(float) @ flat.T, atol=1e-9)
 
     def test_projections_are_as_good_as_standard_normal(self, observer, digits):
         seen = observer.observe(digits.test.x)
@@ -514,9 +513,10 @@ class TestObserver:
         x = digits.test.x[:4].copy()
         x[1] = np.nan
         key = tf.zeros([10, 64], tf.float64)
-        _, views, projections, codes, _ = (each.numpy() for each in look(tf.constant(x), key))
+        _, views, projections, codes, readings, _ = (each.numpy() for each in look(tf.constant(x), key))
         assert not views[1].any()
         assert not codes[1].any()
+        assert not readings[1].any()
         assert projections[1] == 0
         assert np.isfinite(views).all()
         assert views[[0, 2, 3]].any(axis=1).all()

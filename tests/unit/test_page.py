@@ -103,12 +103,15 @@ def test_tells_all_that_was_asked_for(full_document):
     page = Checked(report.render(full_document))
     for words in ("freezes half", "told right, %", "balanced: block size", "paper: watermark size", "0.40"):
         assert words in page.text
-    assert sum(tag == "svg" for tag, _ in page.elements) == 4
+    assert sum(tag == "svg" for tag, _ in page.elements) == 5
+    for words in ("Clients who attack nobody", "pgd one in 10", "never", "30 (90 %: more)"):
+        assert words in page.text
 
 
 def test_what_was_not_judged_is_said(document):
     text = Checked(report.render(document)).text
     assert "Attackers who know of the honeypot were not judged" in text
+    assert "Clients were not simulated: honeykeras evaluate --clients" in text
     assert "Whether an attacker notices the honeypot was not judged here." in text
 
 
