@@ -2,6 +2,7 @@
 
     python examples/paper/measure.py mnist --output record
     python examples/paper/measure.py cifar10 --seeds 0 1 2 --security --presence --output record
+    python examples/paper/measure.py mnist --seeds 0 1 2 --clients 50 --output clients
 
 Each seed has a key, a split, weights and attacks of its own, and a file `<dataset>-<recipe>-<seed>.json`: the report of
 `honeykeras.report`, with the seconds that each stage took. What is there already is not done again: models are kept in
@@ -99,6 +100,7 @@ def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
         samples=options.samples,
         security=options.security,
         yardstick=trained["yardstick"] if options.presence else None,
+        clients=options.clients,
         seed=seed,
     )
     settings = {
@@ -161,6 +163,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--presence", action="store_true", help="also judge whether an attacker notices the honeypot")
     parser.add_argument("--security", action="store_true", help="also judge attackers who know of the honeypot")
+    parser.add_argument("--clients", type=int, default=0, help="also simulate so many clients of each kind")
     parser.add_argument("--output", type=Path, required=True, help="folder for the records")
     return parser
 

@@ -66,3 +66,10 @@ def test_says_what_is_shown_and_what_limits_there_are(document):
     assert document["key_id"] in card["model_details"]["overview"]
     assert card["considerations"]["limitations"]
     assert card["model_parameters"]["data"] == [{"name": "digits"}]
+
+
+def test_clients_have_a_table_of_their_own(document, full_evaluation):
+    assert "what a client sends" not in hk.report.model_card(document)
+    card = hk.report.model_card(hk.report.make(full_evaluation, {"dataset": "digits"}))
+    assert "| pgd one in 10 | 88.9 % | 30 | 0.0 % | n/a |" in card
+    assert "| clean | 0.0 % |  | 0.0 % | 0.0 % |" in card

@@ -399,6 +399,20 @@ class TestSteps:
         assert report["settings"]["attacks"]["pgd"]["steps"] == 10
         assert report["settings"]["attacks"]["cw"]["max_iterations"] == 60
 
+    def test_clients(self, trained, key_path, tmp_path, capsys):
+        models = ["--model", trained / "model.keras", "--baseline", trained / "baseline.keras", "--key", key_path]
+        arguments = ["--samples", "10", "--steps", "5", "--output", tmp_path / "report.json", "--verbose", "0"]
+        judged = ["--clients", "2", "--alpha", "0.01"]
+        assert run(["evaluate", *map(str, models), *map(str, arguments), *judged]) == 0
+        clients = hk.report.read(tmp_path / "report.json")["clients"]
+        assert clients["alpha"] == 0.01
+        assert {"clean", "lime", "pgd", "pgd_one_in_10", "square"} <= set(clients)
+        assert clients["clean"]["n"] == 2
+        shown = capsys.readouterr().out
+        assert "Who is accused" in shown
+        assert "gaussian noise" in shown
+        assert "Who is revealed" in (tmp_path / "report.html").read_text()
+
     def test_export(self, trained, tmp_path, capsys):
         arguments = ["export", "--model", str(trained / "model.keras"), "--output", str(tmp_path / "serving")]
         assert run(arguments) == 0

@@ -65,7 +65,7 @@ def found(data, judged):
         baseline=linear(CONTENT, OTHERS),
         attacks=[PGD(0.25, 10)],
         detector=detector,
-        samples=40,
+        samples=15,
         clients=4,
         alpha=0.01,
     )
@@ -126,7 +126,7 @@ class TestJudged:
     def test_repeats(self, found, data, judged):
         model, detector = judged
         again = hk.evaluate(
-            model, KEY, data, baseline=linear(CONTENT, OTHERS), attacks=[PGD(0.25, 10)], detector=detector, samples=40,
+            model, KEY, data, baseline=linear(CONTENT, OTHERS), attacks=[PGD(0.25, 10)], detector=detector, samples=15,
             clients=4, alpha=0.01,
         )  # fmt: skip
         assert again.clients == found.clients

@@ -44,6 +44,13 @@ def test_extractor(tmp_path):
     assert said.count("\n   0 ") == 2
 
 
+def test_evidence(tmp_path):
+    options = ["digits", "--epochs", 1, "--keys", 40, "--queries", 200, "--rounds", 5]
+    said = run("tests/bench/evidence.py", *options, folder=tmp_path)
+    assert said.count(" 0 accused") == 16
+    assert "a ledger takes" in said
+
+
 def test_indistinguishability(tmp_path):
     options = ["--rounds", 1, "--images", 120, "--subsamples", 10]
     said = run("tests/bench/indistinguishability.py", *options, folder=tmp_path)

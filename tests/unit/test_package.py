@@ -93,7 +93,16 @@ def test_missing_command_line_packages_are_named():
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/keys.md", "docs/planting.md", "docs/attacks.md", "docs/detection.md", "docs/serving.md"]
+    "name",
+    [
+        "README.md",
+        "docs/keys.md",
+        "docs/planting.md",
+        "docs/attacks.md",
+        "docs/detection.md",
+        "docs/serving.md",
+        "docs/evidence.md",
+    ],
 )
 def test_documented_python_runs(name, tmp_path, monkeypatch):
     """Every Python block of a page, in order, in one namespace; training shortened to one epoch, or a few steps."""
