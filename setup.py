@@ -26,6 +26,7 @@ setup(
         "honeykeras.data",
         "honeykeras.detection",
         "honeykeras.evaluation",
+        "honeykeras.evidence",
         "honeykeras.export",
         "honeykeras.report",
         "honeykeras.sweep",

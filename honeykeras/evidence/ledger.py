@@ -145,6 +145,45 @@ class Ledger:
         self.accused_at = np.where(now, crossed.min(axis=0), self.accused_at)
         self.accused_by = np.where(now, crossed.argmin(axis=0), self.accused_by)
 
+    def merge(self, other: Ledger) -> None:
+        """Takes in what another ledger of the same client holds: of another replica, or of a later stretch of time.
+
+        Sums add up, and the sum of all is looked at once. A window begins anew, and of the queries that near duplicates
+        are found of, the other ledger's are kept first. Each ledger that was merged has used up `alpha` on its own: of
+        two, a client whose queries do not depend on the key is accused with a probability of twice that at most.
+
+        Args:
+            other: The other ledger; it is left as it is. What it was accused of is counted after this one's queries.
+
+        Raises:
+            InvalidArgumentError: If it goes by other rules.
+        """
+        _checks.instance("other", other, Ledger, "a Ledger")
+        if other.rules != self.rules or other.accused_at.shape != self.accused_at.shape:
+            raise InvalidArgumentError(
+                f"`other` must go by the same rules, {self.rules}. Received: a ledger that goes by {other.rules}."
+            )
+        looked, shares = _looks(self.sums["all"].count, other.sums["all"].count)
+        theirs = np.where(other.accused_at > 0, self.queries + other.accused_at, 0)
+        now = (self.accused_at == 0) & (theirs > 0)
+        self.accused_at, self.accused_by = (
+            np.where(now, theirs, self.accused_at),
+            np.where(now, other.accused_by, self.accused_by),
+        )
+        self.queries += other.queries
+        for name, sums in self.sums.items():
+            sums.merge(other.sums[name])
+        window = self.sums["window"]
+        window.count = -(-window.count // self.rules.window) * self.rules.window
+        self.sessions.merge(other.sessions)
+        if len(looked):
+            # Of the checkpoints that were passed, the last one is looked at.
+            statistic = self.sums["all"].statistic(self.rules)[None]
+            crossed = self._crossed("all", statistic, np.array([self.queries]), shares[-1:])
+            now = (self.accused_at == 0) & (crossed < _NEVER)
+            self.accused_at = np.where(now, crossed, self.accused_at)
+            self.accused_by = np.where(now, STATISTICS.index("all"), self.accused_by)
+
     @property
     def evidence(self) -> Evidence:
         """How the client stands."""

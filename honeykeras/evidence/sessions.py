@@ -11,6 +11,17 @@ from honeykeras.evidence.rules import Rules
 
 # No class: nothing counts yet.
 _NONE = -1
+# What there is of each session, but for when it was met.
+_KEPT = (
+    "first",
+    "latest",
+    "reading",
+    "counted",
+    "first_class",
+    "counted_class",
+    "reading_projections",
+    "counted_projection",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +104,14 @@ class Sessions:
             if seen.classes[place] != self.first_class[session]:
                 differences.append(self._count(session, seen, place))
         return new, differences
+
+    def merge(self, other: Sessions) -> None:
+        """Keeps the sessions that were met last, the other's as if they had come after these."""
+        met = np.concatenate([self.met, np.where(other.met > 0, self.queries + other.met, 0)])
+        kept = np.argsort(met, kind="stable")[-len(self.met) :]
+        for name in _KEPT:
+            setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)])[kept])
+        self.met, self.queries = met[kept], self.queries + other.queries
 
     def _near_to_any(self, codes: np.ndarray) -> np.ndarray:
         """Whether each code is near to one that is remembered now, or to an earlier one of these."""

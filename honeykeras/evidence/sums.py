@@ -105,6 +105,13 @@ class Sums:
         self.by_class[:] = 0
         self.projection, self.weight = np.zeros_like(self.projection), 0.0
 
+    def merge(self, other: Sums) -> None:
+        """Adds what other sums hold."""
+        self.by_class += other.by_class
+        self.projection = self.projection + other.projection
+        self.weight += other.weight
+        self.count += other.count
+
     def statistic(self, rules: Rules) -> np.ndarray:
         """The statistic beyond what may be nobody's doing, as it is now."""
         length = float(np.linalg.norm(self.by_class))

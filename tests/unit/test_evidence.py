@@ -296,6 +296,46 @@ class TestLedger:
         assert evidence.Ledger(RULES).update(led(100, 3.0)).e_value > 1e4
         assert evidence.Ledger(RULES).update(random_stream(100)).e_value < 10
 
+    def test_merged_sums_are_those_of_all(self):
+        parts = [led(200, 0.4, seed=seed) for seed in (1, 2)]
+        whole, first, second = (evidence.Ledger(RULES) for _ in range(3))
+        expected = whole.update(evidence.Observations.joined(parts))
+        first.update(parts[0])
+        second.update(parts[1])
+        first.merge(second)
+        found = first.evidence
+        assert (found.queries, found.new) == (expected.queries, expected.new) == (400, 400)
+        assert math.isclose(found.statistic, expected.statistic, rel_tol=1e-4)
+        assert math.isclose(found.bound, expected.bound)
+        # Near duplicates are found of what was remembered last.
+        assert first.update(parts[1][-10:]).new == 400
+        assert whole.sessions.queries + 10 == first.sessions.queries
+
+    def test_merging_accuses_whom_neither_part_does(self):
+        parts = [evidence.Ledger(RULES) for _ in range(8)]
+        for seed, part in enumerate(parts, 11):
+            assert not part.update(led(150, 0.025, seed=seed)).accused
+        for part in parts[1:]:
+            parts[0].merge(part)
+        assert parts[0].evidence.accused
+        assert parts[0].evidence.accused_by == "all"
+
+    def test_merging_keeps_an_accusation(self):
+        clean, guilty = evidence.Ledger(RULES), evidence.Ledger(RULES)
+        clean.update(random_stream(100))
+        at = guilty.update(led(100, 3.0)).accused_at
+        clean.merge(guilty)
+        assert clean.evidence.accused_at == 100 + at
+        before = guilty.evidence
+        guilty.merge(clean)
+        assert guilty.evidence.accused_at == before.accused_at
+
+    def test_ledgers_of_other_rules_do_not_merge(self):
+        with pytest.raises(InvalidArgumentError, match="same rules"):
+            evidence.Ledger(RULES).merge(evidence.Ledger(dataclasses.replace(RULES, alpha=0.5)))
+        with pytest.raises(InvalidArgumentError, match="a Ledger"):
+            evidence.Ledger(RULES).merge(None)
+
     def test_bad_input(self):
         ledger = evidence.Ledger(RULES)
         with pytest.raises(InvalidArgumentError, match=r"must be what `Observer\.observe` gives"):
