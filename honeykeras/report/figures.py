@@ -43,7 +43,7 @@ TITLES = {
     "corruptions": "Benign corruptions of clean images: how many are flagged",
     "sweep": "Accuracy and reconstruction over poison rate, size and amplitude",
     "presence": "How often a classifier tells the honeypot from a plain model",
-    "clients": "One client of each kind: its evidence, and the bound at which it is accused",
+    "clients": "One client of each kind: its evidence, and the bound of the one that sends most",
 }
 
 
