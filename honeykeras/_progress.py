@@ -18,7 +18,8 @@ def bar(
 
     Args:
         doing: What is done, as "Scoring".
-        total: How many there are to do; None if that is not known, and then no time left is shown.
+        total: How many there are to do; None or below 0, as TensorFlow says it, if that is not known, and then no time
+            left is shown.
         unit: What is counted, as "image".
         verbose: Nothing is shown if it is 0.
         through: What is gone through, if each element of it counts as one; otherwise call `update` with how many.
@@ -26,4 +27,5 @@ def bar(
     Returns:
         The bar: a context manager, and an iterator through `through`.
     """
-    return tqdm(through, desc=doing, total=total, unit=f" {unit}", delay=_DELAY, disable=not verbose)
+    known = None if total is None or total < 0 else total
+    return tqdm(through, desc=doing, total=known, unit=f" {unit}", delay=_DELAY, disable=not verbose)

@@ -142,7 +142,7 @@ def craft(
     chunks = itertools.chain([first], chunks)
     del first  # It would stay in memory until the end.
     examples = successes = 0
-    with _progress.bar(f"Attacking with {attack.name}", total if total >= 0 else None, "image", verbose) as progress:
+    with _progress.bar(f"Attacking with {attack.name}", total, "image", verbose) as progress:
         for number, (x, y) in enumerate(chunks):
             successes += int(shard(number, x, y).success.sum())
             examples += len(x)

@@ -135,7 +135,7 @@ def _look(labelled: Labelled, split: str, samples: tf.data.Dataset, input_range:
     kept: list[np.ndarray] | None = [] if expected <= limit else None
     hashes, labels, count = [], [], 0
     try:
-        with _progress.bar(f"Reading {split}", expected if expected >= 0 else None, "sample", verbose) as progress:
+        with _progress.bar(f"Reading {split}", expected, "sample", verbose) as progress:
             for x, y, codes in samples.batch(_BATCH_SIZE).prefetch(2).as_numpy_iterator():
                 _check_values(labelled, split, x, count, input_range)
                 count += len(x)

@@ -267,7 +267,7 @@ class CalibratedDetector(abc.ABC):
             x = self._check("x", x)
             starts = range(0, len(x), _SLICE)
             checked, total = (x[start : start + _SLICE] for start in starts), len(starts)
-        yield from _progress.bar(doing, total if total >= 0 else None, "batch", verbose, checked)
+        yield from _progress.bar(doing, total, "batch", verbose, checked)
 
     def _score(self, x: np.ndarray) -> np.ndarray:
         model, secret = self._fitted()

@@ -61,15 +61,14 @@ def judge_clients(
     """
     on_plain = cast(KeyScoreDetector, plain.detector(key, detector))
     observers = {honey: _observer(honey, detector), plain: _observer(plain, on_plain)}
+    rules = {arena: dataclasses.replace(observer.rules, alpha=alpha) for arena, observer in observers.items()}
     patterns = _patterns(key, *key.control_decoys())
     kinds = {}
     for name, sender in senders(honey, plain, observers[honey], key, attacks, seed):
-        rules = observers[honey].ledger(alpha=alpha).rules
-        kinds[name] = _judge(name, sender, rules, patterns, clients, seed, honey.verbose)
+        kinds[name] = _judge(name, sender, rules[honey], patterns, clients, seed, honey.verbose)
     for name, sender in senders(plain, None, observers[plain], key, attacks, seed):
         if name in kinds:
-            rules = observers[plain].ledger(alpha=alpha).rules
-            control = _judge(name, sender, rules, patterns[..., :1], clients, seed, plain.verbose)
+            control = _judge(name, sender, rules[plain], patterns[..., :1], clients, seed, plain.verbose)
             kinds[name] = dataclasses.replace(kinds[name], no_honeypot=control.accused)
     return Clients(alpha, observers[honey].rules.margin, kinds)
 

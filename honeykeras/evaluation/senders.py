@@ -43,6 +43,12 @@ class Stream:
     attacked: np.ndarray
     fooled: np.ndarray
 
+    @classmethod
+    def honest(cls, seen: Observations) -> Stream:
+        """Queries of who attacks nobody."""
+        nothing = np.zeros(len(seen), bool)
+        return cls(seen, nothing, nothing)
+
     def __getitem__(self, chosen: np.ndarray | slice) -> Stream:
         return Stream(self.seen[chosen], self.attacked[chosen], self.fooled[chosen])
 
@@ -91,7 +97,7 @@ def senders(
     confidence = _confidence(arena, x)
     yield "active_learning", Sender(True, False, functools.partial(_least_sure_first, clean, confidence))
     yield "drifted_mix", Sender(True, False, functools.partial(_two_classes, clean))
-    for name, examples in _attackers(arena, other, key, attacks, seed):
+    for name, examples in _attackers(arena, other, key, attacks):
         if not examples.success.any():
             continue
         adversarial = observer.observe(examples.successful)
@@ -104,7 +110,7 @@ def senders(
 
 
 def _attackers(
-    arena: Arena, other: Arena | None, key: WatermarkKey, attacks: Mapping[str, Attack], seed: int
+    arena: Arena, other: Arena | None, key: WatermarkKey, attacks: Mapping[str, Attack]
 ) -> Iterator[tuple[str, AdversarialExamples]]:
     """What attackers made of images: what they send."""
     yield from ((name, examples) for name, examples in arena.test.items() if not isinstance(attacks[name], QueryAttack))
@@ -167,27 +173,25 @@ def _in_sessions(
     begins = np.cumsum([0, *lengths])
     order = draw.permutation(len(lengths))
     chosen = np.concatenate([np.arange(begins[place], begins[place + 1]) for place in order])[:most]
-    nothing = np.zeros(len(seen), bool)
-    attacked = nothing.copy()
-    if fooled is not None:
-        attacked[begins[:-1]] = True
-    return Stream(seen, attacked, nothing if fooled is None else fooled)[chosen]
+    if fooled is None:
+        return Stream.honest(seen)[chosen]
+    attacked = np.zeros(len(seen), bool)
+    attacked[begins[:-1]] = True
+    return Stream(seen, attacked, fooled)[chosen]
 
 
 def _least_sure_first(seen: Observations, confidence: np.ndarray, draw: np.random.Generator) -> Stream:
     """Who asks for labels of what a model is least sure of."""
     chosen = draw.permutation(len(seen))[: 2 * _MOST]
     chosen = chosen[np.argsort(confidence[chosen])][:_MOST]
-    nothing = np.zeros(len(seen), bool)
-    return Stream(seen, nothing, nothing)[chosen]
+    return Stream.honest(seen)[chosen]
 
 
 def _two_classes(seen: Observations, draw: np.random.Generator) -> Stream:
     """Who has to do with two classes alone."""
     classes = draw.permutation(np.unique(seen.classes))[:2]
     chosen = draw.permutation(np.flatnonzero(np.isin(seen.classes, classes)))[:_MOST]
-    nothing = np.zeros(len(seen), bool)
-    return Stream(seen, nothing, nothing)[chosen]
+    return Stream.honest(seen)[chosen]
 
 
 def _attacking(seen: Observations, draw: np.random.Generator) -> Stream:

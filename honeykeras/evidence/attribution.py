@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.evidence.ledger import Evidence, Ledger
+from honeykeras.evidence.ledger import Evidence
 from honeykeras.evidence.observations import Observations
 from honeykeras.evidence.observer import Observer
 from honeykeras.keys import WatermarkKey
@@ -58,7 +58,7 @@ def attribute(
 
 
 def _judge(seen: Observations, observer: Observer, alpha: float) -> Evidence:
-    return Ledger(dataclasses.replace(observer.rules, alpha=alpha)).update(seen)
+    return observer.ledger(alpha=alpha).update(seen)
 
 
 def _without_model(seen: Observations, observer: Observer, key: WatermarkKey, alpha: float) -> Evidence:

@@ -29,12 +29,6 @@ CHECKPOINTS = _grid()
 """The counts at which a growing sum is looked at, in order."""
 
 
-def checkpoint_number(counts: np.ndarray) -> np.ndarray:
-    """Which checkpoint each count is, from 1, shape of `counts`; 0 where it is none."""
-    place = np.minimum(np.searchsorted(CHECKPOINTS, counts), len(CHECKPOINTS) - 1)
-    return np.where(CHECKPOINTS[place] == counts, place + 1, 0)
-
-
 def share(number: npt.ArrayLike) -> np.ndarray:
     """The share of a probability that the `number`-th look may use up, from 1; all shares together make 1."""
     number = np.asarray(number, np.float64)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from honeykeras.evidence.rules import LEAST_MARGIN, Rules
+from honeykeras.evidence.rules import Rules
 from honeykeras.evidence.sums import NOTHING
 
 
@@ -55,9 +55,7 @@ def add(
     lengths = tf.sqrt(tf.maximum(before + tf.cumsum(grown), 0))
     totals = state.projection + tf.cumsum(projections)
     weights = state.weight + tf.cumsum(tf.cast(tf.norm(views, axis=1), tf.float64))
-    least = min(rules.margin, LEAST_MARGIN)
-    allowed = least * weights + (rules.margin - least) * tf.maximum(weights - rules.grace, 0)
-    excess = tf.maximum(tf.abs(totals) - allowed, 0)
+    excess = tf.maximum(tf.abs(totals) - rules.allowed(weights, tf.maximum), 0)
     by_class = state.by_class + tf.math.unsorted_segment_sum(views, classes, state.by_class.shape[0])
     count = tf.size(classes, tf.int64)
     after = State(

@@ -90,7 +90,7 @@ class Ledger:
             keys: With how many keys at once `Observations.under` looks at the queries, for controls: `accused_at` then
                 has one element for each.
         """
-        self.rules = rules
+        self.rules, self._of_windows = rules, dataclasses.replace(rules, grace=0.0)
         shape = () if keys is None else (keys,)
         self.queries = 0
         self.sums = {
@@ -202,14 +202,14 @@ class Ledger:
         )
 
     def _sum_windows(self, added: Added, numbers: np.ndarray) -> np.ndarray:
-        sums, window, strict = self.sums["window"], self.rules.window, dataclasses.replace(self.rules, grace=0.0)
+        sums, window = self.sums["window"], self.rules.window
         found, start = [self._never], 0
         while start < len(added):
             begun = sums.count % window
             if not begun:
                 sums.clear()
             part = slice(start, start + window - begun)
-            statistics = sums.add(added[part], strict)
+            statistics = sums.add(added[part], self._of_windows)
             looked = np.flatnonzero(np.isin(begun + 1 + np.arange(len(statistics)), _window_looks(window)))
             # The number of this window, from 1.
             shares = np.full(len(looked), share(-(-sums.count // window)) / len(_window_looks(window)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -52,11 +54,12 @@ class Rules:
         _checks.whole_number("window", self.window, 2)
         _checks.whole_number("remembered", self.remembered)
 
-    def allowed(self, weight: np.ndarray | float) -> np.ndarray | float:
+    def allowed(self, weight: Any, maximum: Callable[[Any, Any], Any] = np.maximum) -> Any:
         """How much of a sum of projections may be nobody's doing.
 
         Args:
             weight: The sum of the lengths of what was added.
+            maximum: The greater of two, for what `weight` is: `tf.maximum` for tensors.
         """
         least = min(self.margin, LEAST_MARGIN)
-        return least * weight + (self.margin - least) * np.maximum(weight - self.grace, 0)
+        return least * weight + (self.margin - least) * maximum(weight - self.grace, 0)

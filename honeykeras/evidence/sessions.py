@@ -11,17 +11,19 @@ from honeykeras.evidence.rules import Rules
 
 # No class: nothing counts yet.
 _NONE = -1
-# What there is of each session, but for when it was met.
-_KEPT = (
-    "first",
-    "latest",
-    "reading",
-    "counted",
-    "first_class",
-    "counted_class",
-    "reading_projections",
-    "counted_projection",
-)
+
+STORED = {
+    "met": "<i8",
+    "first": "<f2",
+    "latest": "<f2",
+    "reading": "<f2",
+    "counted": "<f2",
+    "first_class": "<i4",
+    "counted_class": "<i4",
+    "reading_projections": "<f8",
+    "counted_projection": "<f8",
+}
+"""What there is of each session, and as what it is kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Sessions:
         """Keeps the sessions that were met last, the other's as if they had come after these."""
         met = np.concatenate([self.met, np.where(other.met > 0, self.queries + other.met, 0)])
         kept = np.argsort(met, kind="stable")[-len(self.met) :]
-        for name in _KEPT:
+        for name in STORED.keys() - {"met"}:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)])[kept])
         self.met, self.queries = met[kept], self.queries + other.queries
 

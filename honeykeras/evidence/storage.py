@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from honeykeras.errors import InvalidArgumentError, KeyFileError, SecretSerializationError
 from honeykeras.evidence.ledger import SHARES, Ledger
 from honeykeras.evidence.rules import Rules
+from honeykeras.evidence.sessions import STORED
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -27,17 +28,6 @@ _HEAD = struct.Struct("<4s8sQQB")
 # Count, sum of projections, sum of lengths, and what one step of a 16-bit number is worth.
 _SUMS = struct.Struct("<Qddd")
 _STEPS = 32767
-_SESSION_ARRAYS = {
-    "met": "<i8",
-    "first": "<f2",
-    "latest": "<f2",
-    "reading": "<f2",
-    "counted": "<f2",
-    "first_class": "<i4",
-    "counted_class": "<i4",
-    "reading_projections": "<f8",
-    "counted_projection": "<f8",
-}
 
 
 def to_bytes(ledger: Ledger) -> bytes:
@@ -60,7 +50,7 @@ def to_bytes(ledger: Ledger) -> bytes:
         step = float(np.abs(sums.by_class).max()) / _STEPS
         steps = np.round(sums.by_class / step) if step else sums.by_class
         parts += [_SUMS.pack(sums.count, float(sums.projection), sums.weight, step), steps.astype("<i2").tobytes()]
-    parts += [getattr(ledger.sessions, field).astype(kind).tobytes() for field, kind in _SESSION_ARRAYS.items()]
+    parts += [getattr(ledger.sessions, field).astype(kind).tobytes() for field, kind in STORED.items()]
     return zlib.compress(b"".join(parts), 1)
 
 
@@ -97,7 +87,7 @@ def from_bytes(content: bytes, rules: Rules) -> Ledger:
         steps = np.frombuffer(plain, "<i2", sums.by_class.size, place)
         sums.by_class = (steps.astype(np.float32) * np.float32(step)).reshape(sums.by_class.shape)
         place += steps.nbytes
-    for field, kind in _SESSION_ARRAYS.items():
+    for field, kind in STORED.items():
         held = getattr(ledger.sessions, field)
         read = np.frombuffer(plain, kind, held.size, place)
         setattr(ledger.sessions, field, read.reshape(held.shape).astype(held.dtype))
@@ -156,7 +146,7 @@ def _name_of(rules: Rules) -> bytes:
 
 def _size(ledger: Ledger) -> int:
     sums = sum(_SUMS.size + 2 * each.by_class.size for each in ledger.sums.values())
-    arrays = _SESSION_ARRAYS.items()
+    arrays = STORED.items()
     return (
         _HEAD.size + sums + sum(getattr(ledger.sessions, name).size * np.dtype(kind).itemsize for name, kind in arrays)
     )
