@@ -16,6 +16,7 @@ from honeykeras.attacks import AdversarialExamples, Attack
 from honeykeras.data import Data, Part, Split
 from honeykeras.detection import CalibratedDetector, Samples
 from honeykeras.errors import InvalidArgumentError, ModelError
+from honeykeras.evaluation.recovery import from_gradients
 from honeykeras.evaluation.results import AttackDetection, Corruption, DetectionRates, Example
 from honeykeras.evaluation.roc import detection_rates
 from honeykeras.evaluation.statistics import Proportion
@@ -203,6 +204,16 @@ class Arena:
     def _attacked(self) -> list[AdversarialExamples]:
         """What detectors that learn from attacks learn from."""
         return [self.attack(attack, self.data.detector) for attack in self._attacks.values()]
+
+    @functools.cached_property
+    def own(self) -> Split:
+        """Images of an attacker's own: those of the detector's part that the model gets right."""
+        return correctly_classified(self.model, self.data.detector, self.samples, self.data.input_range)
+
+    @functools.cached_property
+    def averaged_gradients(self) -> np.ndarray:
+        """What an attacker reads of the patterns off the model's gradients at these, as `recovery.from_gradients`."""
+        return from_gradients(self.model, self.own.x, self.own.y, input_range=self.data.input_range)
 
     def attack(self, attack: Attack, split: Part) -> AdversarialExamples:
         """Attacks images that the model gets right, and quantises what comes of them."""

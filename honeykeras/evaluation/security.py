@@ -12,7 +12,7 @@ import tensorflow as tf
 from honeykeras.attacks import PGD, AdversarialExamples, Attack, CarliniWagner
 from honeykeras.attacks.adaptive import Guarded, avoiding
 from honeykeras.detection import CalibratedDetector, ScoresClasses
-from honeykeras.evaluation.arena import Arena, correctly_classified
+from honeykeras.evaluation.arena import Arena
 from honeykeras.evaluation.recovery import from_gradients, from_perturbations
 from honeykeras.evaluation.results import AdaptiveDetection, Recovery, Security
 from honeykeras.evaluation.statistics import Proportion, mean
@@ -87,10 +87,9 @@ def assess(
 def _estimate(arena: Arena, attacks: Sequence[Attack], seed: int) -> _Estimates:
     """Estimates of the patterns, in widths of the input range, by what they are read off."""
     bounds = arena.data.input_range
-    own = correctly_classified(arena.model, arena.data.detector, arena.samples, bounds)
-    noise = bounds.from_unit(np.random.default_rng(seed).random(own.x.shape, np.float32))
+    noise = bounds.from_unit(np.random.default_rng(seed).random(arena.own.x.shape, np.float32))
     return {
-        "gradients": from_gradients(arena.model, own.x, own.y, input_range=bounds),
+        "gradients": arena.averaged_gradients,
         "weights": from_gradients(arena.model, noise, input_range=bounds),
         **{
             attack.name: from_perturbations(arena.model, arena.attack(attack, arena.data.detector))

@@ -12,7 +12,6 @@ from honeykeras.attacks import NES, PGD, AdversarialExamples, Attack, CarliniWag
 from honeykeras.attacks.adaptive import avoiding
 from honeykeras.attacks.by_query import QueryAttack
 from honeykeras.evaluation.arena import Arena, correctly_classified
-from honeykeras.evaluation.recovery import from_gradients
 from honeykeras.evidence import Observations, Observer, honest
 from honeykeras.keys import WatermarkKey
 from honeykeras.outputs import predict, predict_labels
@@ -116,21 +115,13 @@ def _attackers(
     yield from ((name, examples) for name, examples in arena.test.items() if not isinstance(attacks[name], QueryAttack))
     for name, examples in other.test.items() if other else ():
         yield f"{name}_transfer", examples.quantize(arena.model)
-    gradients = None
     for name, attack in attacks.items():
         if type(attack) in (PGD, CarliniWagner):
-            if gradients is None:
-                gradients = _averaged_gradients(arena)
             x, y = arena.test[name].x, arena.test[name].y
-            known = {"gradients": gradients, "key": Watermark(key).patterns().numpy()}
+            known = {"gradients": arena.averaged_gradients, "key": Watermark(key).patterns().numpy()}
             for what, directions in known.items():
                 avoided = avoiding(attack, directions).generate(arena.model, x, y, verbose=arena.verbose)
                 yield f"{name}_avoids_{what}", avoided.quantize(arena.model)
-
-
-def _averaged_gradients(arena: Arena) -> np.ndarray:
-    own = correctly_classified(arena.model, arena.data.detector, arena.samples, arena.data.input_range)
-    return from_gradients(arena.model, own.x, own.y, input_range=arena.data.input_range)
 
 
 def _by_query(arena: Arena, seed: int) -> list[QueryAttack]:
