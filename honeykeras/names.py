@@ -11,8 +11,8 @@ FAMILIES = ("blocks", "scattered")
 RECIPES = ("secret", "balanced", "strong", "paper")
 """How to plant."""
 
-ATTACKS = ("pgd", "cw", "jsma", "nes", "square", "hop_skip_jump")
-"""Attacks: three by gradients, three by queries."""
+ATTACKS = ("pgd", "cw", "ddn", "fmn_l2", "fmn_linf", "fmn_l0", "jsma", "nes", "square", "hop_skip_jump")
+"""Attacks: seven by gradients, three by queries."""
 
 NORMS = ("inf", "2")
 """What the ball of projected gradient descent is measured in."""

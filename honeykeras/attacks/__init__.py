@@ -20,6 +20,7 @@ from honeykeras.attacks.craft import craft
 from honeykeras.attacks.examples import AdversarialExamples
 from honeykeras.attacks.hop_skip_jump import HopSkipJump
 from honeykeras.attacks.jsma import JSMA
+from honeykeras.attacks.minimum_norm import DDN, FMNL0, FMNL2, FMNLinf, MinimumNorm
 from honeykeras.attacks.nes import NES
 from honeykeras.attacks.pgd import PGD
 from honeykeras.attacks.shards import Shards, feature_description
@@ -27,13 +28,18 @@ from honeykeras.attacks.square import Square
 from honeykeras.ranges import quantize
 
 __all__ = [
+    "DDN",
+    "FMNL0",
+    "FMNL2",
     "JSMA",
     "NES",
     "PGD",
     "AdversarialExamples",
     "Attack",
     "CarliniWagner",
+    "FMNLinf",
     "HopSkipJump",
+    "MinimumNorm",
     "Oracle",
     "QueryAttack",
     "Shards",
@@ -47,7 +53,7 @@ __all__ = [
 ]
 
 _BY_NAME: dict[str, type[Attack]] = {
-    attack.name: attack for attack in (PGD, CarliniWagner, JSMA, NES, Square, HopSkipJump)
+    attack.name: attack for attack in (PGD, CarliniWagner, DDN, FMNL2, FMNLinf, FMNL0, JSMA, NES, Square, HopSkipJump)
 }
 
 

@@ -20,6 +20,15 @@ _EPSILON = click.option(
     type=_POSITIVE,
     help="pgd, nes, square: radius of the ball. Defaults to what is customary for the data set.",
 )
+_STEPS = click.option(
+    "--steps", type=COUNT, help="pgd, ddn, fmn: how many steps to take. Defaults to 40, ddn and fmn to 100."
+)
+_GAMMA = click.option(
+    "--gamma",
+    type=_SHARE,
+    help="jsma: greatest share of features to change. Defaults to 0.145. ddn, fmn: by which share the size of "
+    "perturbations changes with a step. Defaults to 0.05.",
+)
 _MAX_QUERIES = click.option(
     "--max-queries",
     type=_AT_LEAST_TWO,
@@ -36,7 +45,7 @@ _SETTINGS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
             type=click.Choice(names.NORMS),
             help="pgd: what the ball is measured in. Defaults to inf.",
         ),
-        "steps": click.option("--steps", type=COUNT, help="pgd: how many steps to take. Defaults to 40."),
+        "steps": _STEPS,
         "step_size": click.option(
             "--step-size", type=_POSITIVE, help="pgd: how far each goes. Defaults to 2.5 * epsilon / steps."
         ),
@@ -68,11 +77,10 @@ _SETTINGS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
             "--abort-early/--no-abort-early", default=None, help="cw: stop where the loss does. Defaults to stopping."
         ),
     },
+    **{name: {"steps": _STEPS, "gamma": _GAMMA} for name in ("ddn", "fmn_l2", "fmn_linf", "fmn_l0")},
     "jsma": {
         "theta": click.option("--theta", type=Real(), help="jsma: what is added to a feature. Defaults to 1."),
-        "gamma": click.option(
-            "--gamma", type=_SHARE, help="jsma: greatest share of features to change. Defaults to 0.145."
-        ),
+        "gamma": _GAMMA,
         "search": click.option(
             "--search",
             type=click.Choice(names.SEARCHES),
@@ -100,8 +108,8 @@ _SETTINGS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
 }
 
 NAMES = (
-    "pgd (projected gradient descent), cw (Carlini-Wagner, L2), jsma (Jacobian saliency map); by queries alone nes, "
-    "square or hop_skip_jump"
+    "pgd (projected gradient descent), cw (Carlini-Wagner, L2), ddn, fmn_l2, fmn_linf or fmn_l0 (the nearest, in fewer "
+    "steps), jsma (Jacobian saliency map); by queries alone nes, square or hop_skip_jump"
 )
 """What help says of attacks."""
 

@@ -9,6 +9,10 @@ from typing import Any
 ATTACKS = {
     "pgd": "Projected gradient descent",
     "cw": "Carlini-Wagner",
+    "ddn": "DDN",
+    "fmn_l2": "FMN L2",
+    "fmn_linf": "FMN L-infinity",
+    "fmn_l0": "FMN L0",
     "jsma": "Saliency map attack",
     "nes": "NES",
     "square": "Square",

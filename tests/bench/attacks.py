@@ -249,6 +249,46 @@ def _compare_jsma(model: keras.Model, theta: float, x: np.ndarray, target: np.nd
     ]
 
 
+def _minimum_norm(model: keras.Model, x: np.ndarray, y: np.ndarray, arguments: argparse.Namespace) -> list[Bar]:
+    x, y = x[:50], y[:50]
+    cw = hk.attacks.CarliniWagner(max_iterations=arguments.iterations)
+    ours = {name: hk.attacks.get(name) for name in ("ddn", "fmn_l2", "fmn_linf", "fmn_l0")}
+    ways = {
+        **{name: _ours(model, attack) for name, attack in ours.items()},
+        **{f"{name}, Foolbox": peers.foolbox_minimum_norm(model, attack) for name, attack in ours.items()},
+        "cw": _ours(model, cw),
+    }
+    turns = take_turns(ways, x, y, rounds=1)
+    title = f"the nearest, {ours['ddn'].steps} steps, {len(x)} images, one round, compilation included"
+    print(f"\n{title}\n{'':20} {'seconds':>8}  success  median distance  gradients an image")
+    distances = {}
+    for name, turn in turns.items():
+        delta = (turn.outcome.x_adv - x).reshape(len(x), -1)
+        order = {"fmn_linf": np.inf, "fmn_l0": 0}.get(name.partition(",")[0], 2)
+        success = judge(model, turn.outcome, x, y).success
+        distances[name] = float(np.median(np.linalg.norm(delta, order, axis=1)))
+        print(f"{name:20} {turn.seconds:8.1f} {success:8.1%} {distances[name]:16.4f} {turn.outcome.gradients:19.0f}")
+    same = _count_same(turns["ddn"].outcome.x_adv, turns["ddn, Foolbox"].outcome.x_adv)
+    fewer = turns["cw"].outcome.gradients / turns["ddn"].outcome.gradients
+    return [
+        Bar("DDN: the images that Foolbox gives", f"{same}/{len(x)}", same == len(x)),
+        Bar("DDN: 25 times fewer gradients than Carlini-Wagner", f"{fewer:.1f}", fewer >= 25),
+        *(
+            Bar(
+                f"{name}: median distance no worse than {other}, {distances[other]:.4f}",
+                f"{distances[name]:.4f}",
+                distances[name] <= 1.01 * distances[other],
+            )
+            for name, other in (
+                ("ddn", "cw"),
+                ("fmn_l2", "cw"),
+                ("fmn_linf", "fmn_linf, Foolbox"),
+                ("fmn_l0", "fmn_l0, Foolbox"),
+            )
+        ),
+    ]
+
+
 def _count_same(one: np.ndarray, other: np.ndarray) -> int:
     return int((np.abs(one - other).reshape(len(one), -1).max(axis=1) <= _SAME).sum())
 
@@ -261,7 +301,7 @@ def _ours(model: keras.Model, attack: hk.attacks.Attack) -> Way:
     return run
 
 
-_BENCHES = {"pgd": _pgd, "cw": _cw, "jsma": _jsma}
+_BENCHES = {"pgd": _pgd, "cw": _cw, "jsma": _jsma, "minimum_norm": _minimum_norm}
 
 if __name__ == "__main__":
     main()

@@ -153,6 +153,24 @@ def art_jsma(model: keras.Model, ours: hk.attacks.JSMA) -> Way:
     return run
 
 
+def foolbox_minimum_norm(model: keras.Model, ours: hk.attacks.MinimumNorm) -> Way:
+    """Foolbox's DDN or FMN. Its FMN for L2 does not project (`norms / norms`, in 3.3.4), and so is no FMN."""
+    kinds = {
+        "ddn": foolbox.attacks.DDNAttack,
+        "fmn_l2": foolbox.attacks.L2FMNAttack,
+        "fmn_linf": foolbox.attacks.LInfFMNAttack,
+        "fmn_l0": foolbox.attacks.L0FMNAttack,
+    }
+    attack = kinds[ours.name](steps=ours.steps, gamma=ours.gamma)
+
+    def run(x: np.ndarray, y: np.ndarray) -> Outcome:
+        counted = _Counted(model)
+        x_adv = attack.run(counted, tf.constant(x), foolbox.criteria.Misclassification(tf.constant(y))).numpy()
+        return Outcome(x_adv, counted.calls)
+
+    return run
+
+
 class _Counted(foolbox.models.TensorFlowModel):
     """A model for Foolbox that counts its calls; in the attacks here, each is followed by a gradient."""
 

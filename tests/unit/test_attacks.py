@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import honeykeras as hk
-from honeykeras import _progress
-from honeykeras.attacks import JSMA, PGD, CarliniWagner, quantize
+from honeykeras import _progress, names
+from honeykeras.attacks import DDN, FMNL0, FMNL2, JSMA, PGD, CarliniWagner, FMNLinf, quantize
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.outputs import Logits
 
@@ -25,10 +25,14 @@ ATTACKS = {
         **{"binary_search_steps": 3, "max_iterations": 60, "learning_rate": 0.05, "initial_const": 1.0} | settings
     ),
     "jsma": lambda **settings: JSMA(**{"gamma": 0.5} | settings),
+    "ddn": lambda **settings: DDN(**{"steps": 30} | settings),
+    "fmn_l2": lambda **settings: FMNL2(**{"steps": 30} | settings),
+    "fmn_linf": lambda **settings: FMNLinf(**{"steps": 30} | settings),
+    "fmn_l0": lambda **settings: FMNL0(**{"steps": 40} | settings),
 }
 
 each_attack = pytest.mark.parametrize("name", ATTACKS)
-one_of_a_kind = pytest.mark.parametrize("name", ["pgd", "cw", "jsma"])
+one_of_a_kind = pytest.mark.parametrize("name", ["pgd", "cw", "jsma", "ddn"])
 
 
 class Subclassed(keras.Model):
@@ -189,7 +193,7 @@ class TestModels:
         low, high = bounds
         width = high - low
         model = keras.Sequential([keras.Input(SHAPE), keras.layers.Rescaling(1 / width, -low / width), classifier])
-        scaled = {"pgd": {"epsilon": 0.4 * width}, "jsma": {"theta": width}, "cw": {}}[name]
+        scaled = {"pgd": {"epsilon": 0.4 * width}, "jsma": {"theta": width}}.get(name, {})
         # Rounding can leave an image a little outside.
         x = np.clip(low + right[0].astype(np.float64) * width, low, high).astype(np.float32)
         examples = ATTACKS[name](input_range=bounds, **scaled).generate(model, x, right[1])
@@ -469,6 +473,8 @@ class TestCompilation:
             ("pgd-restarts", {"steps": 6, "restarts": 2}, {"steps": 100, "restarts": 20}),
             ("cw", {"binary_search_steps": 1, "max_iterations": 1}, {"binary_search_steps": 9, "max_iterations": 1000}),
             ("jsma", {"gamma": 0.1}, {"gamma": 1.0}),
+            ("ddn", {"steps": 2}, {"steps": 200}),
+            ("fmn_l0", {"steps": 2}, {"steps": 200}),
         ],
     )
     def test_makes_one_graph_whatever_the_number_of_steps(self, name, few, many, classifier):
@@ -585,12 +591,12 @@ class TestInput:
 
 class TestRegistry:
     def test_get(self):
-        assert hk.attacks.names() == ["pgd", "cw", "jsma", "nes", "square", "hop_skip_jump"]
+        assert tuple(hk.attacks.names()) == names.ATTACKS
         assert hk.attacks.get("pgd", epsilon=0.1).epsilon == 0.1
         assert all(hk.attacks.get(name).name == name for name in hk.attacks.names())
 
     def test_unknown(self):
-        message = r"`attack` must be one of \['pgd', 'cw', 'jsma', 'nes', .*\]. Received: attack='fgsm'"
+        message = r"`attack` must be one of \['pgd', 'cw', 'ddn', .*\]. Received: attack='fgsm'"
         with pytest.raises(InvalidArgumentError, match=message):
             hk.attacks.get("fgsm")
 

@@ -90,7 +90,7 @@ MISTAKES = [
     ("train --key {folder}/key --output {folder}/file", "already exists"),
     ("train --key {folder}/key --output {folder}/x --passphrase-file {folder}/none", "the passphrase file"),
     ("attack --model {folder}/none --output {folder}/x", "There must be a .keras file or the folder of"),
-    ("attack --model {folder}/file --output {folder}/x --attack fgsm", "'fgsm' is not one of 'pgd', 'cw', 'jsma'"),
+    ("attack --model {folder}/file --output {folder}/x --attack fgsm", "'fgsm' is not one of 'pgd', 'cw', 'ddn'"),
     ("attack --model {folder}/file --output {folder}/x --theta 1", "`--theta` is no setting of pgd"),
     ("attack --model {folder}/file --output {folder}/x --norm 2", "`--epsilon` must be given"),
     ("attack --model {folder}/file --output {folder}/x --norm 3", "'3' is not one of 'inf', '2'"),
