@@ -15,6 +15,7 @@ from honeykeras._files import PathLike, as_path
 from honeykeras._messages import file_reason
 from honeykeras.detection import CalibratedDetector
 from honeykeras.errors import InvalidArgumentError, ModelError, StorageError
+from honeykeras.evidence import Observer
 from honeykeras.export import batching, graph, leaks, names, sealed_vector, signatures, warmup
 from honeykeras.export.policies import POLICIES
 from honeykeras.export.publish import check_version, new_version
@@ -102,6 +103,7 @@ def save_guarded(
     version: int | None = None,
     class_names: Sequence[str] | None = None,
     own_signatures: signatures.OwnSignatures | None = None,
+    observer: Observer | None = None,
 ) -> Path:
     """Exports a classifier and its detector as a SavedModel for a host that is trusted.
 
@@ -127,6 +129,10 @@ def save_guarded(
         version: As for `save`.
         class_names: As for `save`.
         own_signatures: As for `save`; each must call the classifier once.
+        observer: The detector's observer. The artifact then has the signature `extended_evidence`, for the operator
+            alone, which gives beside what `extended` does what ledgers are fed with (`evidence.Observations.of_answers`
+            and `evidence.Rules.of_answers`), so that who keeps ledgers needs no key file. Its answers are as secret as
+            the key: some two hundred give the patterns away.
 
     Returns:
         The version folder.
@@ -143,11 +149,18 @@ def save_guarded(
             "SealingKey.generate()."
         )
     detector.check_model(model)
+    if observer is not None and (not isinstance(observer, Observer) or observer.detector is not detector):
+        raise InvalidArgumentError(
+            "`observer` must be the observer of the detector that is exported: Observer(detector, clean). Received: "
+            f"{observer!r}."
+        )
     shape, bounds = detector.watermark.input_shape, detector.watermark.input_range
     with tempfile.TemporaryDirectory() as scratch:
-        sealed = SealedDetector(detector, sealing_key, key_paths, Path(scratch))
+        sealed = SealedDetector(detector, sealing_key, key_paths, Path(scratch), observer)
         endpoints = signatures.make_signatures(model, shape, bounds, class_names, sealed, policy, own_signatures)
         needles = leaks.needles(detector, sealing_key)
+        if observer is not None:
+            needles = {**needles, **leaks.of_values("what evidence is seen with", observer.sight.centres)}
         return _publish(
             path, version, endpoints, needles, shape, bounds, sealed.vector, sealing_key, detector.detector_id
         )

@@ -92,7 +92,8 @@ def recalibrate(
     content, artifact_id = sealing.unseal(sealed, key)
     before = np.frombuffer(content, "<f4")
     values, threshold = arrange([np.array([detector.threshold]), detector.secret, *detector.weights])
-    values = values.astype("<f4")
+    # What evidence is seen with comes after the detector, and stays.
+    values = np.concatenate([values.astype("<f4"), before[len(values) :]])
     if before.shape != values.shape or not np.array_equal(np.delete(before, threshold), np.delete(values, threshold)):
         raise InvalidArgumentError(
             f"The detector must be the one in {version}, but for its threshold. Received: another. Export the model "

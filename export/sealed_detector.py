@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from honeykeras.detection import CalibratedDetector
+from honeykeras.evidence import Observations, Observer
+from honeykeras.evidence.observer import Sight
 from honeykeras.export.sealed_vector import SealedVector, seal_vector
 from honeykeras.export.sealing import ID_BYTES, SealingKey
 
@@ -33,7 +37,14 @@ class SealedDetector:
         vector: The vector, to be tracked by the archive that exports the function.
     """
 
-    def __init__(self, detector: CalibratedDetector, key: SealingKey, key_paths: Sequence[str], scratch: Path) -> None:
+    def __init__(
+        self,
+        detector: CalibratedDetector,
+        key: SealingKey,
+        key_paths: Sequence[str],
+        scratch: Path,
+        observer: Observer | None = None,
+    ) -> None:
         """Seals a detector.
 
         Args:
@@ -41,14 +52,21 @@ class SealedDetector:
             key: The key that will open it.
             key_paths: As for `SealedVector`.
             scratch: A folder for the sealed file, until the archive is written.
+            observer: Also what sees in queries what evidence is made of: the observer of that detector.
         """
-        self._detector = detector
+        self._detector, self.observer = detector, observer
         self.num_classes = detector.num_classes
         self._variables = [variable for network in detector.networks for variable in network.variables]
         parts = [np.array([detector.threshold]), detector.secret, *(_numpy(variable) for variable in self._variables)]
         self._sizes = [part.size for part in parts]
         self._order = _order(self._sizes)
         values, _ = arrange(parts)
+        self._length = len(values)
+        if observer is not None:
+            rules = [observer.rules.nearness, observer.rules.margin]
+            # After all else, so that a detector that is calibrated anew is found where it was.
+            seen = np.concatenate([*(np.ravel(part) for part in observer.sight), rules])
+            values = np.concatenate([values, np.pad(seen, (0, -len(seen) % _ROW))])
         artifact_id = secrets.token_bytes(ID_BYTES)
         file = scratch / SEALED_FILE
         file.write_bytes(seal_vector(values, key, artifact_id))
@@ -66,23 +84,60 @@ class SealedDetector:
             detector's own score is from it. And the flag, shape `(batch,)`, bool.
         """
         threshold, secret, *weights = self._open()
-        mapping = [
-            (variable, tf.reshape(weight, variable.shape))
-            for variable, weight in zip(self._variables, weights, strict=True)
-        ]
         secret = tf.cast(tf.reshape(secret, [-1]), tf.float64)
-        with keras.StatelessScope(state_mapping=mapping):
+        with self._with_weights(weights):
             beyond = self._detector.statistic(x, outputs, secret) - tf.cast(threshold, tf.float64)
         # A score that is no number must not let an input through.
         flag = tf.logical_not(beyond <= 0)
         score = tf.where(tf.math.is_nan(beyond), tf.ones_like(beyond), tf.sigmoid(beyond))
         return tf.cast(score, tf.float32), flag
 
+    def observe(self, observer: Observer, x: tf.Tensor, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What evidence is made of, by name.
+
+        Args:
+            observer: The one that was sealed.
+            x: As for a call.
+            logits: What the model says of them, shape `(batch, num_classes)`.
+
+        Returns:
+            The fields of `evidence.Observations`, floats as float32 or float64; and `nearness` and `margin`, shape
+            `(batch,)`, float32, which are the same for all.
+        """
+        count = tf.shape(x)[0]
+        _, _, *weights = self._open()
+        sealed = tf.reshape(self.vector.read(), [-1])[self._length :]
+        shapes = [np.shape(part) for part in observer.sight]
+        sizes = [math.prod(shape) for shape in shapes]
+        patterns, centres, scales, sure, nearness, margin, _ = tf.split(sealed, [*sizes, 1, 1, -1])
+        patterns, centres, scales, sure = (
+            tf.reshape(part, shape) for part, shape in zip((patterns, centres, scales, sure), shapes, strict=True)
+        )
+        with self._with_weights(weights):
+            sight = Sight(tf.cast(patterns, tf.float64), centres, scales, sure)
+            seen = observer.look(x, tf.cast(logits, tf.float32), sight)
+        names = (field.name for field in dataclasses.fields(Observations))
+        # Not all that speak with a server know half precision.
+        answers = {
+            name: tf.cast(each, tf.float32) if each.dtype == tf.float16 else each
+            for name, each in zip(names, seen, strict=True)
+        }
+        return {**answers, "nearness": tf.repeat(nearness, count), "margin": tf.repeat(margin, count)}
+
+    def _with_weights(self, weights: Sequence[tf.Tensor]) -> keras.StatelessScope:
+        """The detector's networks, with weights that were sealed."""
+        return keras.StatelessScope(
+            state_mapping=[
+                (variable, tf.reshape(weight, variable.shape))
+                for variable, weight in zip(self._variables, weights, strict=True)
+            ]
+        )
+
     def _open(self) -> list[tf.Tensor]:
-        """The parts as they were sealed, each as rows or as one vector."""
+        """The detector's parts as they were sealed, each as rows or as one vector."""
         sizes = [self._sizes[place] for place in self._order]
         rows = [size // _ROW for size in sizes if size % _ROW == 0]
-        *parts, rest = tf.split(tf.reshape(self.vector.read(), [-1, _ROW]), [*rows, -1])
+        *parts, rest = tf.split(tf.reshape(self.vector.read(), [-1, _ROW])[: self._length // _ROW], [*rows, -1])
         *others, _ = tf.split(tf.reshape(rest, [-1]), [*sizes[len(rows) :], -1])
         found = dict(zip(self._order, [*parts, *others], strict=True))
         return [found[place] for place in range(len(found))]

@@ -16,6 +16,7 @@ import tensorflow as tf
 from honeykeras import _checks
 from honeykeras._messages import reason
 from honeykeras.errors import InvalidArgumentError
+from honeykeras.evidence import Observer
 from honeykeras.export import policies, requests
 from honeykeras.export.sealed_detector import SealedDetector
 from honeykeras.outputs import Logits
@@ -25,6 +26,7 @@ DEFAULT = "serving_default"
 IMAGES = "predict_images"
 CLASSIFY = "classify"
 EXTENDED = "extended"
+EVIDENCE = "extended_evidence"
 
 
 class Endpoint(NamedTuple):
@@ -76,7 +78,8 @@ def make_signatures(
     Returns:
         `serving_default`, `classify`, and `predict_images` where inputs are images, or the user's own. With a detector
         also `extended`, of `inputs` to `probabilities`, `score` and `flag`; and for each signature `NAME` that it is
-        not the twin of, `extended_NAME`, with `score` and `flag` beside what that gives.
+        not the twin of, `extended_NAME`, with `score` and `flag` beside what that gives. With an observer also
+        `extended_evidence`, as `extended` and with what evidence is made of.
 
     Raises:
         InvalidArgumentError: If class names do not fit, or the user's signatures cannot be used.
@@ -101,7 +104,15 @@ def make_signatures(
     else:
         plain = _Operator(core, _PROBABILITIES)
         first = plain.with_verdict(standard(plain)[DEFAULT])
-    return {**endpoints, EXTENDED: first, **{f"{EXTENDED}_{name}": twin for name, twin in twins.items()}}
+    operators = {EXTENDED: first, **{f"{EXTENDED}_{name}": twin for name, twin in twins.items()}}
+    if sealed.observer is not None:
+        if EVIDENCE in operators:
+            raise InvalidArgumentError(
+                "No signature may be called `evidence`, as what ledgers need is told by `extended_evidence`. "
+                f"Received: signatures {sorted(endpoints)}."
+            )
+        operators[EVIDENCE] = Endpoint(core.evidence(sealed, sealed.observer), first.inputs)
+    return {**endpoints, **operators}
 
 
 def check_class_names(names: Sequence[str] | None, num_classes: int) -> list[str]:
@@ -130,7 +141,7 @@ class _Core:
     ) -> None:
         logits = Logits(model, input_shape, None if sealed is None else sealed.num_classes)
         self._input_shape, self._input_range = input_shape, input_range
-        self.num_classes = logits.num_classes
+        self._logits, self.num_classes = logits, logits.num_classes
 
         # A function of its own, so that it stands in the graph once and not in each signature.
         @tf.function(autograph=False)
@@ -147,6 +158,17 @@ class _Core:
         """What the model says and the detector finds; or what another model says, which has the same classes."""
         answers = self._run(x := requests.numbers(x, self._input_shape, self._input_range))
         return answers if model is None else {**answers, _OUTPUTS: tf.cast(model(x, training=False), tf.float32)}
+
+    def evidence(self, sealed: SealedDetector, observer: Observer) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+        """A function of inputs to what the model says, the detector finds, and evidence is made of."""
+
+        def extended_evidence(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            x = requests.numbers(inputs, self._input_shape, self._input_range)
+            answers = self._run(x)
+            seen = sealed.observe(observer, x, self._logits.of_output(answers[_OUTPUTS]))
+            return {**{name: answers[name] for name in (_PROBABILITIES, "score", "flag")}, **seen}
+
+        return extended_evidence
 
     def public(self, x: tf.Tensor, policy: str, form: str, model: keras.Model | None) -> tf.Tensor:
         """What clients are told."""

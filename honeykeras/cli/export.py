@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from honeykeras import _sources, detectorfile, manifest, provenance
+from honeykeras import _datasets, _sources, detectorfile, manifest, provenance
 from honeykeras._files import make_folder
 from honeykeras.cli import options
 from honeykeras.cli.deploy_kit import deploy_kit
@@ -20,7 +20,7 @@ from honeykeras.errors import InvalidArgumentError
 from honeykeras.export.sealing import SealingKey
 
 # What says nothing of an artifact without a detector.
-_WITH_DETECTOR = ("key_paths", "policy", "passphrase_file")
+_WITH_DETECTOR = ("key_paths", "policy", "passphrase_file", "evidence")
 
 
 @click.group(
@@ -29,7 +29,7 @@ _WITH_DETECTOR = ("key_paths", "policy", "passphrase_file")
     **options.described(
         "honeykeras export --model trained/model.keras --output serving/mnist-public",
         "honeykeras export --model trained/model.keras --detector detector.hk \\\n"
-        "    --sealing-key model.key --output serving/mnist",
+        "    --sealing-key model.key --evidence mnist --output serving/mnist",
     ),
 )
 @click.option("--model", "model_path", type=options.PATH, help="The classifier: a .keras file. Required.")
@@ -84,6 +84,13 @@ _WITH_DETECTOR = ("key_paths", "policy", "passphrase_file")
     "repeatable. Defaults to /run/secrets/model.key, then ../../../model.key.",
 )
 @options.policy
+@click.option(
+    "--evidence",
+    metavar="SOURCE",
+    help="With --detector: clean data, as --dataset of other commands takes it. The artifact then also has the "
+    "signature `extended_evidence`, by which the operator keeps ledgers of clients without the key. Of the data that "
+    "the model was trained on, the part for calibration is looked at; of other data, all.",
+)
 @click.pass_context
 def export(
     context: click.Context,
@@ -99,6 +106,7 @@ def export(
     sealing_key_path: Path | None,
     key_paths: tuple[str, ...],
     policy: str,
+    evidence: str | None,
 ) -> None:
     """Package a classifier for TensorFlow Serving.
 
@@ -136,6 +144,8 @@ def export(
             f"{signature}{' and --keep-signature' if keep else ''}."
         )
     options.check_exists(model_path, options.A_MODEL)
+    if evidence is not None:
+        _datasets.kind_of(evidence)
     passphrase = options.read_passphrase(passphrase_file)
     num_classes = None
     if detector_path is not None and sealing_key_path is not None:
@@ -162,6 +172,7 @@ def export(
     model = models.load(model_path)
     detector = detection.load(detector_path, model, passphrase)
     own = _own_signatures(model, model_path, signature, keep)
+    observer = None if evidence is None else _observer(detector, evidence, model_path)
     # Made as late as can be: it stays, whatever becomes of the artifact.
     key = SealingKey.load_or_make(sealing_key_path)
     folder = save_guarded(
@@ -174,11 +185,25 @@ def export(
         version=version,
         class_names=names,
         own_signatures=own,
+        observer=observer,
     )
     click.echo(
         f"Wrote {folder}, with the detector {detector.detector_id}. It is opened by the key {key.key_id}, which is in "
         f"{sealing_key_path}."
     )
+
+
+def _observer(detector: Any, source: str, model_path: Path) -> Any:
+    """What sees in queries what evidence is made of, from clean data that the model was not trained on."""
+    from honeykeras.evidence import Observer
+
+    trained = provenance.read(model_path)
+    size = trained.get("image_size")
+    data = options.DataSource(source, None if size is None else (size[0], size[1]), None).load(
+        seed=trained.get("seed", 0), input_range=detector.watermark.input_range
+    )
+    known = trained.get("digest") == data.digest
+    return Observer(detector, data.calibration.inputs if known else data.everything())
 
 
 def _own_signatures(model: Any, path: Path, signature: str | None, keep: bool | None) -> Any:

@@ -122,9 +122,10 @@ def run(
     """Plants, fits, judges and exports, into a folder."""
     import honeykeras as hk
     from honeykeras import attacks, report, training
-    from honeykeras.detection import extractor_cache
+    from honeykeras.detection import KeyScoreDetector, extractor_cache
     from honeykeras.detection.calibration import check_sample_size
     from honeykeras.evaluation import fit_detector
+    from honeykeras.evidence import Observer
     from honeykeras.export import SealingKey, save, save_guarded
 
     click.echo(f"1/5  Loading {source.source}")
@@ -165,5 +166,12 @@ def run(
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", parts.name).strip(".-") or "model"
     named: dict[str, Any] = {"class_names": parts.class_names}
     save(trained.model, folder / "serving" / f"{name}-public", keep_secret=detector, **named)
-    save_guarded(trained.model, folder / "serving" / name, detector, sealing_key, policy=policy, **named)
+    # The other kinds do not look with an extractor.
+    observer = (
+        Observer(detector, parts.calibration.inputs, verbose=verbose)
+        if isinstance(detector, KeyScoreDetector)
+        else None
+    )
+    guarded: dict[str, Any] = {"policy": policy, "observer": observer, **named}
+    save_guarded(trained.model, folder / "serving" / name, detector, sealing_key, **guarded)
     return evaluation

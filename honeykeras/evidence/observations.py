@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from honeykeras.errors import InvalidArgumentError
+
+# Each field's dtype, and how many axes it has.
+_FIELDS: Mapping[str, tuple[type[np.generic], int]] = {
+    "classes": (np.int64, 1),
+    "views": (np.float32, 2),
+    "projections": (np.float64, 1),
+    "codes": (np.float16, 2),
+    "readings": (np.float16, 2),
+    "reading_projections": (np.float64, 2),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +61,28 @@ class Observations:
         """Several, one after the other."""
         fields = [field.name for field in dataclasses.fields(cls)]
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+
+    @classmethod
+    def of_answers(cls, answers: Mapping[str, Any]) -> Observations:
+        """Those that an artifact's signature `extended_evidence` tells of queries.
+
+        Args:
+            answers: Arrays or tensors by the names of its outputs, as a client of TensorFlow Serving has them.
+
+        Raises:
+            InvalidArgumentError: If one is missing, or has another shape.
+        """
+        found: dict[str, np.ndarray] = {}
+        for name, (dtype, rank) in _FIELDS.items():
+            value = np.asarray(answers[name], dtype) if name in answers else None
+            if value is None or value.ndim != rank or len(value) != len(found.get("classes", value)):
+                raise InvalidArgumentError(
+                    f"`answers` must be those of the signature `extended_evidence`, with `{name}` of {rank} "
+                    f"{'axes' if rank > 1 else 'axis'}. Received: "
+                    f"{f'outputs {sorted(answers)}' if value is None else f'shape {value.shape}'}."
+                )
+            found[name] = value
+        return cls(**found)
 
     def under(self, patterns: np.ndarray) -> Observations:
         """The same queries as other keys would see them: what controls are made with.

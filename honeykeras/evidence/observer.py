@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import tensorflow as tf
@@ -39,6 +39,25 @@ _EXPLAINERS = ("lime", "kernel_shap", "occlusion")
 _TINY = 1e-12
 
 
+class Sight(NamedTuple):
+    """What an observer looks with: as secret as the key.
+
+    Attributes:
+        patterns: The key's, shape `(num_classes, dimensions)`.
+        centres: What the extractor's views are of clean inputs, on average, shape `(num_classes, views, dimensions)`.
+        scales: How long a view usually is, shape `(views,)`.
+        sure: How sure of its answer the model is of clean inputs at least, or even odds; a scalar.
+    """
+
+    patterns: Any
+    centres: Any
+    scales: Any
+    sure: Any
+
+    def __repr__(self) -> str:
+        return "Sight()"
+
+
 class Observer:
     """Sees in queries what evidence is made of, as a detector's extractor and model do.
 
@@ -62,6 +81,8 @@ class Observer:
         key_id: The key's public name.
         description: What is public about the key.
         rules: What ledgers go by, but for what is asked of them.
+        detector: The detector whose extractor and model it looks with.
+        sight: What else it looks with, as arrays: the patterns float64, all else float32.
     """
 
     def __init__(self, detector: KeyScoreDetector, clean: np.ndarray | tf.data.Dataset, *, verbose: int = 0) -> None:
@@ -77,24 +98,24 @@ class Observer:
                 dtype or range.
         """
         _checks.instance("detector", detector, KeyScoreDetector, "a fitted detector that has an extractor")
-        self._detector, self.key_id = detector, detector.key_id
+        self.detector, self.key_id = detector, detector.key_id
         watermark = detector.watermark
         self.description = watermark.description
         self._logits = Logits(detector.model, watermark.input_shape, detector.num_classes)
-        self._patterns = np.reshape(watermark.all_codes, (detector.num_classes, -1)).astype(np.float64)
-        self._read = tf.function(self._read_off, autograph=False, reduce_retracing=True)
-        self._see = tf.function(self.look, autograph=False, reduce_retracing=True)
+        patterns = np.reshape(watermark.all_codes, (detector.num_classes, -1)).astype(np.float64)
+        read = tf.function(self._read, autograph=False, reduce_retracing=True)
+        self._see = tf.function(self._observe, autograph=False, reduce_retracing=True)
         x = self._enough(clean, verbose)
-        raw, logits, codes = (np.concatenate(each) for each in zip(*self._batches_read(x), strict=True))
+        raw, logits, codes = (np.concatenate(each) for each in zip(*_batches(read, x), strict=True))
         classes = logits.argmax(axis=1)
-        self._centres = _means(raw, classes, detector.num_classes)
+        centres = _means(raw, classes, detector.num_classes)
         # One number a view: the two are of different units.
-        off = raw - self._centres[classes]
-        self._scales = np.maximum(np.median(np.linalg.norm(off, axis=2), axis=0), _TINY)
-        usual = np.median(np.linalg.norm((off / self._scales[:, None]).sum(axis=1), axis=1))
-        self._scales = (self._scales * max(usual, _TINY)).astype(np.float32)
+        off = raw - centres[classes]
+        scales = np.maximum(np.median(np.linalg.norm(off, axis=2), axis=0), _TINY)
+        usual = np.median(np.linalg.norm((off / scales[:, None]).sum(axis=1), axis=1))
+        scales = (scales * max(usual, _TINY)).astype(np.float32)
         confidence = tf.reduce_max(tf.nn.softmax(logits), axis=1).numpy()
-        self._sure = np.float32(min(0.5, np.quantile(confidence, _UNSURE)))
+        self.sight = Sight(patterns, centres, scales, np.float32(min(0.5, np.quantile(confidence, _UNSURE))))
         self.rules = Rules(detector.num_classes, watermark.code_size, _nearness(codes))
         self.rules = dataclasses.replace(self.rules, margin=self._margin(x))
 
@@ -108,51 +129,60 @@ class Observer:
 
     def observe(self, x: np.ndarray | tf.data.Dataset, *, verbose: int = 0) -> Observations:
         """What there is to see in queries, as `Detector.score` takes them, in their order."""
-        patterns = tf.constant(self._patterns)
+        sight = Sight(*map(tf.constant, self.sight))
         parts = [
-            Observations(*(each.numpy() for each in self._see(batch[start : start + _BATCH_SIZE], patterns)))
-            for batch in self._detector.batches("Observing", x, verbose)
+            Observations(*(each.numpy() for each in self._see(batch[start : start + _BATCH_SIZE], sight)))
+            for batch in self.detector.batches("Observing", x, verbose)
             for start in range(0, len(batch), _BATCH_SIZE)
         ]
         if not parts:
             raise InvalidArgumentError("`x` must hold at least one query. Received: none.")
         return Observations.joined(parts)
 
-    def look(self, x: tf.Tensor, patterns: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def look(self, x: tf.Tensor, logits: tf.Tensor, sight: Sight) -> tuple[tf.Tensor, ...]:
         """The same in TensorFlow operations.
 
         Args:
             x: Queries, shape `(batch, *input_shape)`, float32 in the key's input range.
-            patterns: The key's, shape `(num_classes, dimensions)`, float64.
+            logits: What the model says of them, shape `(batch, num_classes)`, float32.
+            sight: What to look with, as tensors.
 
         Returns:
             The fields of `Observations`. A query of which the model says nothing finite leaves no trace.
         """
-        raw, logits, codes = self._read_off(x)
+        raw, codes = self._read_off(x)
         classes = tf.argmax(logits, axis=1)
-        off = tf.reduce_sum((raw - tf.gather(self._centres, classes)) / self._scales[:, None], axis=1)
-        sure = tf.minimum(tf.reduce_max(tf.nn.softmax(logits), axis=1, keepdims=True) / self._sure, 1)
+        off = tf.reduce_sum((raw - tf.gather(sight.centres, classes)) / sight.scales[:, None], axis=1)
+        sure = tf.minimum(tf.reduce_max(tf.nn.softmax(logits), axis=1, keepdims=True) / sight.sure, 1)
         views = tf.clip_by_norm(off, _LONGEST, axes=[1]) * sure
         finite = tf.reduce_all(tf.math.is_finite(tf.concat([views, logits], axis=1)), axis=1)
         # Of the two ways to look, the second is linear.
-        readings = tf.cast(raw[:, 1] / self._scales[1], tf.float16)
+        readings = tf.cast(raw[:, 1] / sight.scales[1], tf.float16)
         views, codes, readings = (
             tf.where(finite[:, None], each, tf.zeros_like(each)) for each in (views, codes, readings)
         )
-        projections = tf.reduce_sum(tf.cast(views, tf.float64) * tf.gather(patterns, classes), axis=1)
-        return classes, views, projections, codes, readings, tf.cast(readings, tf.float64) @ tf.transpose(patterns)
+        projections = tf.reduce_sum(tf.cast(views, tf.float64) * tf.gather(sight.patterns, classes), axis=1)
+        led = tf.cast(readings, tf.float64) @ tf.transpose(sight.patterns)
+        return classes, views, projections, codes, readings, led
 
-    def _read_off(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """What the extractor reads off, what the model says, and codes as float16 holds them."""
-        watermark = self._detector.watermark
+    def _observe(self, x: tf.Tensor, sight: Sight) -> tuple[tf.Tensor, ...]:
+        return self.look(x, self._logits(x), sight)
+
+    def _read(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        raw, codes = self._read_off(x)
+        return raw, self._logits(x), codes
+
+    def _read_off(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the extractor reads off, and codes as float16 holds them."""
+        watermark = self.detector.watermark
         codes = tf.cast(watermark.project(watermark.input_range.to_unit(x)), tf.float16)
-        raw = tf.cast(self._detector.extractor(x, training=False), tf.float32)
-        return raw, self._logits(x), tf.reshape(codes, [tf.shape(x)[0], watermark.code_size])
+        raw = tf.cast(self.detector.extractor(x, training=False), tf.float32)
+        return raw, tf.reshape(codes, [tf.shape(x)[0], watermark.code_size])
 
     def _enough(self, clean: np.ndarray | tf.data.Dataset, verbose: int) -> np.ndarray:
         """As many clean inputs as there is use for."""
         parts, count = [], 0
-        for batch in self._detector.batches("Looking at clean inputs", clean, verbose):
+        for batch in self.detector.batches("Looking at clean inputs", clean, verbose):
             parts.append(batch[: _MOST_CLEAN - count])
             count += len(parts[-1])
             if count == _MOST_CLEAN:
@@ -162,10 +192,6 @@ class Observer:
                 f"`clean` must hold at least {_FEWEST_CLEAN} inputs, to tell what is usual. Received: {count}."
             )
         return np.concatenate(parts)
-
-    def _batches_read(self, x: np.ndarray) -> Iterator[list[np.ndarray]]:
-        for start in range(0, len(x), _BATCH_SIZE):
-            yield [each.numpy() for each in self._read(x[start : start + _BATCH_SIZE])]
 
     def _margin(self, x: np.ndarray) -> float:
         """By how much what honest clients send is led to the key, beyond what chance is likely to make of it."""
@@ -183,6 +209,11 @@ class Observer:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise SecretSerializationError("An observer holds a key's patterns and cannot be pickled or copied.")
+
+
+def _batches(read: Callable[[np.ndarray], tuple[tf.Tensor, ...]], x: np.ndarray) -> Iterator[list[np.ndarray]]:
+    for start in range(0, len(x), _BATCH_SIZE):
+        yield [each.numpy() for each in read(x[start : start + _BATCH_SIZE])]
 
 
 def _means(raw: np.ndarray, classes: np.ndarray, num_classes: int) -> np.ndarray:

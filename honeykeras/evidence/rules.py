@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,18 @@ class Rules:
         _checks.in_interval("grace", self.grace, 0, float("inf"), closed="[)")
         _checks.whole_number("window", self.window, 2)
         _checks.whole_number("remembered", self.remembered)
+
+    @classmethod
+    def of_answers(cls, answers: Mapping[str, Any], **settings: Any) -> Rules:
+        """Those that an artifact's signature `extended_evidence` tells, with any queries.
+
+        Args:
+            answers: Arrays or tensors by the names of its outputs, of one query at least.
+            **settings: What is to be other than the defaults: `alpha`, `grace`, `window` or `remembered`.
+        """
+        num_classes, dimensions = np.shape(answers["reading_projections"])[1], np.shape(answers["views"])[1]
+        nearness, margin = (float(np.asarray(answers[name])[0]) for name in ("nearness", "margin"))
+        return cls(num_classes, dimensions, nearness, **{"margin": margin, **settings})
 
     def allowed(self, weight: Any, maximum: Callable[[Any, Any], Any] = np.maximum) -> Any:
         """How much of a sum of projections may be nobody's doing.

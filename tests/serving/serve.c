@@ -127,6 +127,8 @@ static void print(const char *name, TF_Tensor *tensor) {
   for (int64_t i = 0; i < count; ++i) {
     void *data = TF_TensorData(tensor);
     if (TF_TensorType(tensor) == TF_FLOAT) printf(" %.9g", ((float *)data)[i]);
+    if (TF_TensorType(tensor) == TF_DOUBLE) printf(" %.17g", ((double *)data)[i]);
+    if (TF_TensorType(tensor) == TF_INT64) printf(" %lld", (long long)((int64_t *)data)[i]);
     if (TF_TensorType(tensor) == TF_BOOL) printf(" %d", ((unsigned char *)data)[i]);
     if (TF_TensorType(tensor) == TF_STRING) printf(" %s", TF_StringGetDataPointer(&((TF_TString *)data)[i]));
   }

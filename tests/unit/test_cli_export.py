@@ -147,6 +147,38 @@ class TestRecalibrating:
         assert os.listdir(folder / "serving" / "digits") == ["1"]
 
 
+class TestEvidence:
+    def test_of_the_data_trained_on_what_was_kept_from_it(self, folder, digits, tmp_path):
+        # A kind that looks with an extractor.
+        observing = tmp_path / "observing.hk"
+        given = ["--model", folder / "trained" / "model.keras", "--key", folder / "k.key", "--max-fpr", "0.05"]
+        assert run(["detector", "fit", *map(str, [*given, "--output", observing])]) == 0
+        given = ["--model", folder / "trained" / "model.keras", "--detector", observing, "--evidence", "digits"]
+        given += ["--sealing-key", tmp_path / "model.key", "--output", tmp_path / "serving" / "m"]
+        assert run(["export", *map(str, given)]) == 0
+        model = hk.models.load(folder / "trained" / "model.keras")
+        loaded = tf.saved_model.load(str(tmp_path / "serving" / "m" / "1"))
+        told = loaded.signatures["extended_evidence"](inputs=tf.constant(digits.test.x))
+        observer = hk.evidence.Observer(hk.detection.load(observing, model), digits.calibration.x)
+        assert np.allclose(told["views"], observer.observe(digits.test.x).views, atol=1e-3)
+        assert hk.evidence.Rules.of_answers(told).margin == pytest.approx(observer.rules.margin, rel=1e-4)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--evidence", "none.npz"], "none.npz"),
+            (["--evidence", "digits"], "a fitted detector that has an extractor"),
+        ],
+    )
+    def test_bad(self, folder, tmp_path, capsys, options, message):
+        assert message in fails_at_last(capsys, guarded(folder, tmp_path / "m", *options))
+        assert not (tmp_path / "m").exists()
+
+    def test_is_for_a_detector(self, folder, tmp_path, capsys):
+        model = ["--model", folder / "trained" / "model.keras", "--output", tmp_path / "m"]
+        assert "`--evidence` is for a detector" in fails(capsys, ["export", *model, "--evidence", "digits"])
+
+
 class TestExport:
     def test_with_a_detector_opens_for_the_key_beside_serving(self, folder, version):
         loaded = tf.saved_model.load(version)

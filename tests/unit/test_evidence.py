@@ -549,11 +549,11 @@ class TestObserver:
         assert not ledger.accused_at.any()
 
     def test_what_is_not_finite_leaves_no_trace(self, observer, digits):
-        look = tf.function(observer.look, autograph=False)
         x = digits.test.x[:4].copy()
         x[1] = np.nan
-        key = tf.zeros([10, 64], tf.float64)
-        _, views, projections, codes, readings, _ = (each.numpy() for each in look(tf.constant(x), key))
+        sight = type(observer.sight)(*map(tf.constant, observer.sight))
+        look = tf.function(lambda x: observer.look(x, observer.detector.model(x), sight), autograph=False)
+        _, views, projections, codes, readings, _ = (each.numpy() for each in look(tf.constant(x)))
         assert not views[1].any()
         assert not codes[1].any()
         assert not readings[1].any()
@@ -574,6 +574,7 @@ class TestObserver:
 
     def test_keeps_its_secret(self, observer, detector):
         assert repr(observer) == f"Observer(key_id={detector.key_id!r})"
+        assert repr(observer.sight) == "Sight()"
         assert repr(observer.observe(np.zeros((2, 8, 8, 1), np.float32))) == "Observations(n=2)"
         for leak in (pickle.dumps, copy.copy):
             with pytest.raises(SecretSerializationError):
