@@ -22,6 +22,7 @@ from honeykeras.attacks.hop_skip_jump import HopSkipJump
 from honeykeras.attacks.jsma import JSMA
 from honeykeras.attacks.minimum_norm import DDN, FMNL0, FMNL2, FMNLinf, MinimumNorm
 from honeykeras.attacks.nes import NES
+from honeykeras.attacks.orthogonal import OrthogonalPGD, SelectivePGD
 from honeykeras.attacks.pgd import PGD
 from honeykeras.attacks.shards import Shards, feature_description
 from honeykeras.attacks.square import Square
@@ -41,7 +42,9 @@ __all__ = [
     "HopSkipJump",
     "MinimumNorm",
     "Oracle",
+    "OrthogonalPGD",
     "QueryAttack",
+    "SelectivePGD",
     "Shards",
     "Square",
     "adaptive",

@@ -6,6 +6,7 @@ import functools
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -159,6 +160,14 @@ def samples_for(
     return Samples(clean, held_out=attacked[0].x, adversarial=successful)
 
 
+class Flags(Protocol):
+    """What says of inputs whether they are adversarial."""
+
+    def flag(self, x: np.ndarray) -> np.ndarray:
+        """Whether each input is flagged, shape `(batch,)`, bool."""
+        ...
+
+
 class Arena:
     """One model, attacked.
 
@@ -277,7 +286,7 @@ class Arena:
         )
 
     @staticmethod
-    def caught(detector: CalibratedDetector | None, examples: AdversarialExamples) -> AttackDetection:
+    def caught(detector: Flags | None, examples: AdversarialExamples) -> AttackDetection:
         """What a detector makes of the examples that fool its model."""
         flagged = _flagged(detector, examples.successful) if detector else Proportion(0, 0)
         return AttackDetection(flagged, Proportion.of(examples.success))
@@ -294,5 +303,5 @@ class Arena:
         return found
 
 
-def _flagged(detector: CalibratedDetector, x: np.ndarray) -> Proportion:
+def _flagged(detector: Flags, x: np.ndarray) -> Proportion:
     return Proportion.of(detector.flag(x)) if len(x) else Proportion(0, 0)

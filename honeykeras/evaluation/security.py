@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -12,7 +12,8 @@ import tensorflow as tf
 from honeykeras.attacks import PGD, AdversarialExamples, Attack, CarliniWagner
 from honeykeras.attacks.adaptive import Guarded, avoiding
 from honeykeras.detection import CalibratedDetector, ScoresClasses
-from honeykeras.evaluation.arena import Arena
+from honeykeras.evaluation.arena import Arena, Flags
+from honeykeras.evaluation.evasion import Lenient, in_turns
 from honeykeras.evaluation.recovery import from_gradients, from_perturbations
 from honeykeras.evaluation.results import AdaptiveDetection, Recovery, Security
 from honeykeras.evaluation.statistics import Proportion, mean
@@ -24,6 +25,9 @@ _GUARD_WEIGHT = 2.0
 
 # Leads, in logits, that Carlini and Wagner's attack is made to reach.
 _CONFIDENCES = (5.0, 20.0)
+
+# The false positive rate that attackers who follow model and detector in turns are judged at as well.
+_LENIENT_FPR = 0.05
 
 _Estimates = dict[str, np.ndarray]
 _Attackers = dict[str, Callable[[], AdversarialExamples]]
@@ -52,10 +56,15 @@ def assess(
     - `"evades_guessing_key"`: has the detector but for the key, puts averaged gradients in its place, and attacks
       model and detector together;
     - `"evades_knowing_key"`: has the detector and the key;
+    - `"selective_guessed_key"`, `"orthogonal_guessed_key"`: has the detector with a key drawn at random, is after a
+      class drawn at random, and follows the model until it says so and then the detector, or each orthogonally to the
+      other (Bryniarski et al. 2021);
+    - `"..._recovered_key"`, `"..._true_key"`: the same with averaged gradients in the key's place, and with the key;
+    - `"..._at_5"`: those examples, judged at 5 % false positives, which makes what is undetected their SR@5;
     - `"confidence_5"`, `"confidence_20"`: wants to be surer than it needs to (Carlini-Wagner alone).
 
-    Those that avoid or evade are there for projected gradient descent and Carlini-Wagner; the saliency map attack
-    has no directions.
+    Those that avoid or evade are there for projected gradient descent and Carlini-Wagner, those that follow in turns
+    for the former; the saliency map attack has no directions.
 
     Args:
         honey: The model with the honeypot, attacked.
@@ -81,7 +90,43 @@ def assess(
         attackers[attack.name] = {
             name: _judge(detector, wrong_keys, on_baseline, on_honey[name](), on_plain[name]()) for name in on_honey
         }
+        if type(attack) is PGD:
+            attackers[attack.name] |= _in_turns(honey, plain, attack, key, detector, estimates, seed)
     return Security(recovery, attackers)
+
+
+def _in_turns(
+    honey: Arena,
+    plain: Arena,
+    attack: PGD,
+    key: WatermarkKey,
+    detector: CalibratedDetector,
+    estimates: Mapping[Arena, _Estimates],
+    seed: int,
+) -> dict[str, AdaptiveDetection]:
+    """Attackers who follow model and detector one at a time, judged at two false positive rates."""
+    watermark, guess = Watermark(key), Watermark(key.control_decoys()[0])
+    detectors = {honey: detector, plain: plain.detector(key, detector)}
+    made = {}
+    for arena, on_it in detectors.items():
+        known = {
+            "guessed_key": guess.all_codes,
+            "recovered_key": np.asarray(watermark.project(estimates[arena]["gradients"])),
+            "true_key": watermark.all_codes,
+        }
+        made[arena] = dict(in_turns(arena, attack, on_it, known, seed))
+    # Not the guess itself.
+    wrong = honey.wrong_keys(key, detector)[1:]
+    lenient = [
+        None if each is None else Lenient(each, arena, _LENIENT_FPR)
+        for each, arena in [(detector, honey), (detectors[plain], plain), *((each, honey) for each in wrong)]
+    ]
+    judges: dict[str, tuple[Flags | None, ...]] = {"": (detector, detectors[plain], *wrong), "_at_5": tuple(lenient)}
+    return {
+        f"{name}{suffix}": _judge(judge, others, on_plain, examples, made[plain][name])
+        for name, examples in made[honey].items()
+        for suffix, (judge, on_plain, *others) in judges.items()
+    }
 
 
 def _estimate(arena: Arena, attacks: Sequence[Attack], seed: int) -> _Estimates:
@@ -162,9 +207,9 @@ def _guarded(model: keras.Model, detector: CalibratedDetector | None, codes: np.
 
 
 def _judge(
-    detector: CalibratedDetector,
-    wrong_keys: Sequence[CalibratedDetector | None],
-    on_baseline: CalibratedDetector | None,
+    detector: Flags | None,
+    wrong_keys: Sequence[Flags | None],
+    on_baseline: Flags | None,
     on_honey: AdversarialExamples,
     on_plain: AdversarialExamples,
 ) -> AdaptiveDetection:

@@ -158,6 +158,37 @@ class TestAttackers:
         assert control.rates.attack_success.value > 0.9
         assert control.rates.true_positives.value > 0.6
 
+    def test_following_model_and_detector_in_turns(self, data):
+        evaluation = hk.evaluate(
+            linear(PATTERNS),
+            KEY,
+            data,
+            baseline=linear(OTHERS),
+            attacks=[PGD(0.3, steps=10)],
+            detector=fitted(data),
+            samples=20,
+            security=True,
+        )
+        attackers = evaluation.security.attackers["pgd"]
+        names = {
+            f"{kind}_{who}_key{suffix}"
+            for kind in ("selective", "orthogonal")
+            for who in ("guessed", "recovered", "true")
+            for suffix in ("", "_at_5")
+        }
+        assert names <= set(attackers)
+        for name in names:
+            assert attackers[name].rates.attack_success.n == 20
+            assert attackers[name].no_honeypot.attack_success.n == 20
+        # With the key they reach what they are after and are not caught, as who knows nothing is.
+        assert evaluation.detection.rates.attacks["pgd"].true_positives.value > 0.5
+        for name in ("selective_true_key", "orthogonal_true_key"):
+            assert attackers[name].rates.attack_success.value > 0.8
+            assert attackers[name].rates.true_positives.count == 0
+        # The detector here is calibrated to 5 % itself.
+        for name in names:
+            assert attackers[name] == attackers[f"{name.removesuffix('_at_5')}_at_5"]
+
     def test_undetected_is_of_all_attacked(self, found):
         for attackers in found.security.attackers.values():
             for one in attackers.values():
