@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         sweep,
         training,
     )
+    from honeykeras.adversarial import AdversarialTraining
     from honeykeras.callback import HoneyCallback
     from honeykeras.detection import Detector, DetectorLayer
     from honeykeras.evaluation import evaluate
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from honeykeras.watermark import Watermark
 
 __all__ = [
+    "AdversarialTraining",
     "Detector",
     "DetectorLayer",
     "HoneyCallback",
@@ -72,6 +74,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AdversarialTraining": "adversarial",
     "Detector": "detection",
     "DetectorLayer": "detection",
     "HoneyCallback": "callback",

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from honeykeras import _checks, survey
-from honeykeras._files import PathLike, as_path
+from honeykeras._files import PathLike
 from honeykeras.attacks import PGD, Attack
 from honeykeras.errors import InvalidArgumentError, PlantingWarning
-from honeykeras.hardening import Hardening
+from honeykeras.hardening import Hardens, Samples
 from honeykeras.honeypot import Honeypot
 from honeykeras.outputs import Logits, predict_labels
-from honeykeras.poisoning import Planting
-from honeykeras.state_backup import StateBackup
 from honeykeras.watermark import Watermark
 
 # By how much, and by how many standard deviations of wrong keys, the watermark must be drawn beyond wrong keys'.
 _LEAST_DRAWN, _DEVIATIONS = 0.05, 3.0
-# What the size of a training batch is taken for where Keras does not know how many there are.
-_BATCH_SIZE = 128
 
 
-class HoneyCallback(keras.callbacks.Callback):
+class HoneyCallback(Hardens):
     """Keeps a honeypot in step with training, hardens the model off the key, and probes what attacks reconstruct.
 
     Where the recipe asks for adversarial examples or alignment, each training step is followed by one of `Hardening`
@@ -85,13 +79,9 @@ class HoneyCallback(keras.callbacks.Callback):
         Raises:
             InvalidArgumentError: If the probe does not fit the honeypot's key.
         """
-        super().__init__()
+        super().__init__(backup_dir)
         _checks.instance("honeypot", honeypot, Honeypot, "a Honeypot")
         self.honeypot = honeypot
-        self._told_epoch = False
-        self._trained = 0
-        self._hardening: Hardening | None = None
-        self._backup = None if backup_dir is None else StateBackup(as_path(backup_dir), "hardening")
         self._nothing_drawn: str | None = None
         input_range = honeypot.key.input_range
         self.attack = attack or PGD(epsilon=0.1 * float(input_range.working.width), steps=10, input_range=input_range)
@@ -99,10 +89,11 @@ class HoneyCallback(keras.callbacks.Callback):
         self._decoys = [Watermark(decoy) for decoy in honeypot.key.control_decoys()] if self._probe else []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._told_epoch, self._nothing_drawn = False, None
+        super().on_train_begin(logs)
+        self._nothing_drawn = None
+        key, planting = self.honeypot.key, self.honeypot.planting
         # Told at once, and not after the first epoch.
-        logits = Logits(self.model, self.honeypot.key.input_shape, self.honeypot.key.num_classes)
-        planting = self.honeypot.planting
+        Logits(self.model, key.input_shape, key.num_classes)
         if planting is None:
             warnings.warn(
                 "No data set was poisoned with this honeypot: apply it to the training data with "
@@ -110,38 +101,20 @@ class HoneyCallback(keras.callbacks.Callback):
                 stacklevel=2,
             )
         elif planting.recipe.adversarial_epsilon or planting.recipe.alignment:
-            steps = self._steps(planting)
-            batch_size = max(1, round(planting.recipe.adversarial_share * planting.num_samples / steps))
-            total = steps * self.params.get("epochs", 1)
-            self._hardening = Hardening(self.model, logits, self.honeypot.key, planting, batch_size, total)
-
-    def _steps(self, planting: Planting) -> int:
-        return self.params.get("steps") or math.ceil(planting.num_samples / _BATCH_SIZE)
+            seed, order_seed = key.draw_seed("hardening"), int(key.draw_seed("hardening order")[0])
+            about = key.input_shape, key.input_range, key.num_classes
+            samples = Samples(planting.clean, planting.num_samples, *about, seed, order_seed)
+            self.harden(samples, planting.recipe, self.honeypot.watermark)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._hardening = None
-        if self._backup:
-            self._backup.remove()
+        super().on_train_end(logs)
         if self._nothing_drawn:
             warnings.warn(self._nothing_drawn, PlantingWarning, stacklevel=2)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self._told_epoch:
+        if not self._begun:
             self.honeypot.set_epoch(epoch)
-            self._told_epoch = True
-            if self._hardening and self.honeypot.planting:
-                self._hardening.begin(epoch * self._steps(self.honeypot.planting))
-                if self._backup:
-                    self._backup.restore(self._hardening.variables, epoch)
-        self._trained = 0
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        # With `steps_per_execution`, Keras tells of several steps at once.
-        if self._hardening:
-            done = min(batch + 1, self.params.get("steps") or batch + 1)
-            for _ in range(done - self._trained):
-                self._hardening.step()
-            self._trained = done
+        super().on_epoch_begin(epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._probe:
@@ -149,8 +122,7 @@ class HoneyCallback(keras.callbacks.Callback):
             self._nothing_drawn = self._complaint(right, wrong)
             if logs is not None:
                 logs.update(watermark_similarity=right, watermark_similarity_wrong_key=float(np.mean(wrong)))
-        if self._backup and self._hardening:
-            self._backup.save(self._hardening.variables, epoch + 1)
+        super().on_epoch_end(epoch, logs)
 
     def _reconstruct(self, x: np.ndarray, y: np.ndarray) -> tuple[float, list[float]]:
         """How similar perturbations are to the watermark, and to those of wrong keys."""

@@ -1,4 +1,4 @@
-"""Making every way out of a class expensive but the watermark: the callback's own training step.
+"""Making ways out of a class expensive, all but the watermark: a callback's own training step.
 
 Self-poisoning makes the watermark a way out of a class; an attacker takes it only if it is the cheapest. So the model
 is also trained on adversarial examples whose perturbation has nothing of the key in it, with their true labels. An
@@ -7,28 +7,120 @@ alignment loss may turn input gradients towards the watermark as well. Neither i
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from honeykeras import passes, survey
-from honeykeras.keys import WatermarkKey
+from honeykeras._files import PathLike, as_path
 from honeykeras.outputs import Logits
-from honeykeras.poisoning import Planting
+from honeykeras.ranges import InputRange
+from honeykeras.recipes import Recipe
+from honeykeras.state_backup import StateBackup
 from honeykeras.watermark import Watermark, cosine
-
-# Steps of the inner attack: with one, what is learnt does not hold against attacks of many.
-_ATTACK_STEPS = 3
-
-# Share of a training over which adversarial examples grow to their full strength.
-_WARM_UP = 0.5
 
 # How many patterns are kept out of a perturbation, as a share of the dimensions it has. All of them, unless there are
 # so many classes that little would remain; then those of the likeliest classes.
 _MOST_PATTERNS = 0.25
 
+# What the size of a training batch is taken for where Keras does not know how many there are.
+_BATCH_SIZE = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """What a model is trained on, and what decides its draws.
+
+    Attributes:
+        dataset: Elements `(x, y)` or `(x, y, ...)`, batched or not.
+        count: How many samples that is.
+        input_shape: Shape of one input.
+        input_range: Least and greatest value of an input.
+        num_classes: How many classes there are.
+        seed: Of the adversarial examples, shape `(2,)`, int64.
+        order_seed: Of the order of the samples.
+    """
+
+    dataset: tf.data.Dataset
+    count: int
+    input_shape: tuple[int, ...]
+    input_range: InputRange
+    num_classes: int
+    seed: np.ndarray
+    order_seed: int
+
+    def batches(self, batch_size: int, done: int) -> tf.data.Dataset:
+        """Batches of inputs and class indices without end, from the one on that follows so many."""
+        samples = self.dataset
+        if survey.check_structure(samples, self.input_shape, self.num_classes):
+            samples = samples.unbatch()
+        first, place = divmod(done * batch_size, self.count)
+        # Data that is sorted by class must not give batches of one class.
+        batches = passes.endless(samples, self.order_seed, first).skip(place).batch(batch_size, drop_remainder=True)
+        return batches.map(lambda x, y, *_: (tf.cast(x, tf.float32), survey.class_index(y))).prefetch(2)
+
+
+class Hardens(keras.callbacks.Callback):
+    """A callback that follows each training step with one of `Hardening`."""
+
+    def __init__(self, backup_dir: PathLike | None = None) -> None:
+        """Makes the callback.
+
+        Args:
+            backup_dir: A folder for the state of the second optimizer after each epoch, to go on with.
+        """
+        super().__init__()
+        self._begun, self._trained, self._samples = False, 0, 0
+        self._hardening: Hardening | None = None
+        self._backup = None if backup_dir is None else StateBackup(as_path(backup_dir), "hardening")
+
+    def harden(self, samples: Samples, recipe: Recipe, watermark: Watermark | None = None) -> None:
+        """Prepares the training that begins; to be called when it does."""
+        logits = Logits(self.model, samples.input_shape, samples.num_classes)
+        self._samples = samples.count
+        steps = self._steps()
+        batch_size = max(1, round(recipe.adversarial_share * samples.count / steps))
+        total = steps * self.params.get("epochs", 1)
+        self._hardening = Hardening(self.model, logits, samples, recipe, watermark, batch_size, total)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._begun = False
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._hardening = None
+        if self._backup:
+            self._backup.remove()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self._begun and self._hardening:
+            self._hardening.begin(epoch * self._steps())
+            if self._backup:
+                self._backup.restore(self._hardening.variables, epoch)
+        self._begun, self._trained = True, 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        # With `steps_per_execution`, Keras tells of several steps at once.
+        if self._hardening:
+            done = min(batch + 1, self.params.get("steps") or batch + 1)
+            for _ in range(done - self._trained):
+                self._hardening.step()
+            self._trained = done
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._backup and self._hardening:
+            self._backup.save(self._hardening.variables, epoch + 1)
+
+    def _steps(self) -> int:
+        return self.params.get("steps") or math.ceil(self._samples / _BATCH_SIZE)
+
 
 class Hardening:
-    """Trains a model on off-key adversarial examples, a batch at a time.
+    """Trains a model on adversarial examples, a batch at a time: off the key, where there is one.
 
     The model's own optimizer is left alone: a second one of the same kind follows its learning rate. The model runs in
     inference mode, as attackers see it: batch statistics and dropout are those of deployment.
@@ -38,8 +130,9 @@ class Hardening:
         self,
         model: keras.Model,
         logits: Logits,
-        key: WatermarkKey,
-        planting: Planting,
+        samples: Samples,
+        recipe: Recipe,
+        watermark: Watermark | None,
         batch_size: int,
         steps: int,
     ) -> None:
@@ -48,18 +141,17 @@ class Hardening:
         Args:
             model: The compiled model.
             logits: The model's logits.
-            key: The secret whose watermark is planted.
-            planting: What is planted in which data.
+            samples: What it is trained on.
+            recipe: How; what adversarial examples are and how much alignment there is.
+            watermark: What is kept out of perturbations, and gradients are turned to. Without one, nothing is.
             batch_size: How many adversarial examples a step.
             steps: How many steps there are in the whole training, from its first epoch on.
         """
         self._model, self._logits = model, logits
-        self._key, self._planting = key, planting
-        self._recipe, self._watermark = planting.recipe, Watermark(key)
-        self._num_classes = key.num_classes
-        self._seed = tf.constant(key.draw_seed("hardening"))
-        self._low, self._high = key.input_range.ends()
-        self._width = key.input_range.width
+        self._samples, self._recipe, self._watermark = samples, recipe, watermark
+        self._seed = tf.constant(samples.seed)
+        self._low, self._high = samples.input_range.ends()
+        self._width = samples.input_range.width
         self._steps, self._done = steps, 0
         self._strategy = model.distribute_strategy
         # Every replica needs an input.
@@ -76,7 +168,7 @@ class Hardening:
             done: How many steps were made before.
         """
         self._done = done
-        batches = _clean_batches(self._planting, self._key, self._batch_size, done)
+        batches = self._samples.batches(self._batch_size, done)
         self._batches = iter(self._strategy.experimental_distribute_dataset(batches))
 
     @property
@@ -89,7 +181,7 @@ class Hardening:
         progress = self._done / self._steps
         self._done += 1
         self._optimizer.learning_rate = _learning_rate(self._model.optimizer)
-        strength = tf.constant(min(1.0, progress / _WARM_UP), tf.float32)
+        strength = tf.constant(min(1.0, progress / self._recipe.adversarial_warm_up), tf.float32)
         self._run(next(self._batches), strength, tf.random.fold_in(self._seed, self._done))
 
     def _distributed_step(self, batch: tuple[tf.Tensor, tf.Tensor], strength: tf.Tensor, seed: tf.Tensor) -> None:
@@ -101,11 +193,12 @@ class Hardening:
 
     def _train(self, x: tf.Tensor, y: tf.Tensor, strength: tf.Tensor, seed: tf.Tensor) -> None:
         radius = strength * self._recipe.adversarial_epsilon
-        x_adv = self._off_key_attack(x, y, radius, seed) if self._recipe.adversarial_epsilon else x
+        x_adv = self._attack(x, y, radius, seed) if self._recipe.adversarial_epsilon else x
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(self._cross_entropy(x_adv, y))
-            if self._recipe.alignment:
-                loss += strength * self._recipe.alignment * (1 - tf.reduce_mean(self._alignment(x, y, seed)))
+            if self._recipe.alignment and self._watermark:
+                aligned = self._alignment(self._watermark, x, y, seed)
+                loss += strength * self._recipe.alignment * (1 - tf.reduce_mean(aligned))
             # Gradients of replicas are summed.
             loss = self._optimizer.scale_loss(loss / self._strategy.num_replicas_in_sync)
         variables = self._model.trainable_variables
@@ -114,65 +207,52 @@ class Hardening:
     def _cross_entropy(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(y, self._logits(x))
 
-    def _off_key_attack(self, x: tf.Tensor, y: tf.Tensor, radius: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def _attack(self, x: tf.Tensor, y: tf.Tensor, radius: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Projected gradient descent in the L-infinity norm, with the patterns kept out of the perturbation."""
-        threats = self._threats(x, y)
-
-        def off_key(delta: tf.Tensor) -> tf.Tensor:
-            return delta - self._part_in(delta, threats)
-
+        allowed = self._off_key(self._watermark, x) if self._watermark else tf.identity
+        steps = self._recipe.adversarial_steps
         one_each = tf.concat([tf.shape(x)[:1], tf.ones(len(x.shape) - 1, tf.int32)], axis=0)
         # Of all sizes: what is between no perturbation and the greatest must keep its label, too.
-        radius *= tf.random.stateless_uniform(one_each, tf.random.fold_in(seed, 0), 0.3, 1.0)
-        delta = off_key(radius * tf.random.stateless_uniform(tf.shape(x), tf.random.fold_in(seed, 1), -1.0, 1.0))
-        for _ in range(_ATTACK_STEPS):
+        share = tf.random.stateless_uniform(one_each, tf.random.fold_in(seed, 0), self._recipe.adversarial_least, 1.0)
+        radius *= share
+        delta = allowed(radius * tf.random.stateless_uniform(tf.shape(x), tf.random.fold_in(seed, 1), -1.0, 1.0))
+        for _ in range(steps):
             with tf.GradientTape() as tape:
                 tape.watch(delta)
                 loss = tf.reduce_sum(self._cross_entropy(self._add(x, delta), y))
-            direction = tf.sign(off_key(tape.gradient(loss, delta)))
-            delta = tf.clip_by_value(off_key(delta + 2 * radius / _ATTACK_STEPS * direction), -radius, radius)
+            direction = tf.sign(allowed(tape.gradient(loss, delta)))
+            delta = tf.clip_by_value(allowed(delta + 2 * radius / steps * direction), -radius, radius)
         return tf.stop_gradient(self._add(x, delta))
+
+    def _off_key(self, watermark: Watermark, x: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Takes out of perturbations of some inputs what lies in the span of patterns."""
+        size = watermark.code_size
+        count = min(watermark.num_patterns, max(1, int(_MOST_PATTERNS * size)))
+        likeliest = tf.math.top_k(self._logits(x), count).indices
+        codes = tf.reshape(watermark.codes(tf.reshape(likeliest, [-1])), [-1, count, size])
+        # Nearly parallel patterns would make the system singular.
+        gram = tf.matmul(codes, codes, transpose_b=True) + 1e-3 * tf.eye(count)
+
+        def off_key(delta: tf.Tensor) -> tf.Tensor:
+            seen = tf.reshape(watermark.project(delta), [-1, size, 1])
+            weights = tf.linalg.solve(gram, tf.matmul(codes, seen))
+            return delta - watermark.expand(tf.matmul(codes, weights, transpose_a=True)[..., 0])
+
+        return off_key
 
     def _add(self, x: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
         return tf.clip_by_value(x + self._width * delta, self._low, self._high)
 
-    def _threats(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Codes of the patterns to keep out, shape `(batch, patterns, dimensions)`."""
-        size = self._watermark.code_size
-        count = min(self._watermark.num_patterns, max(1, int(_MOST_PATTERNS * size)))
-        likeliest = tf.math.top_k(self._logits(x), count).indices
-        codes = self._watermark.codes(tf.reshape(likeliest, [-1]))
-        return tf.reshape(codes, [-1, count, size])
-
-    def _part_in(self, delta: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
-        """What of a perturbation lies in the span of patterns."""
-        seen = tf.reshape(self._watermark.project(delta), [-1, codes.shape[2], 1])
-        # Nearly parallel patterns would make the system singular.
-        gram = tf.matmul(codes, codes, transpose_b=True) + 1e-3 * tf.eye(codes.shape[1])
-        weights = tf.linalg.solve(gram, tf.matmul(codes, seen))
-        return self._watermark.expand(tf.matmul(codes, weights, transpose_a=True)[..., 0])
-
-    def _alignment(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def _alignment(self, watermark: Watermark, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Cosine of the input gradient towards a random other class and that class's pattern, shape `(batch,)`."""
-        shift = tf.random.stateless_uniform(tf.shape(y), tf.random.fold_in(seed, 2), 1, self._num_classes, y.dtype)
-        target = (y + shift) % self._num_classes
+        classes = self._samples.num_classes
+        shift = tf.random.stateless_uniform(tf.shape(y), tf.random.fold_in(seed, 2), 1, classes, y.dtype)
+        target = (y + shift) % classes
         with tf.GradientTape() as tape:
             tape.watch(x)
-            difference = tf.one_hot(target, self._num_classes) - tf.one_hot(y, self._num_classes)
+            difference = tf.one_hot(target, classes) - tf.one_hot(y, classes)
             lead = tf.reduce_sum(self._logits(x) * difference)
-        return cosine(tape.gradient(lead, x) * self._width, self._watermark.patterns(target))
-
-
-def _clean_batches(planting: Planting, key: WatermarkKey, batch_size: int, done: int) -> tf.data.Dataset:
-    """Batches without end, from the one on that follows so many."""
-    clean = planting.clean
-    if survey.check_structure(clean, key.input_shape, key.num_classes):
-        clean = clean.unbatch()
-    seed = int(key.draw_seed("hardening order")[0])
-    first, place = divmod(done * batch_size, planting.num_samples)
-    # Data that is sorted by class must not give batches of one class.
-    batches = passes.endless(clean, seed, first).skip(place).batch(batch_size, drop_remainder=True)
-    return batches.map(lambda x, y, *_: (tf.cast(x, tf.float32), survey.class_index(y))).prefetch(2)
+        return cosine(tape.gradient(lead, x) * self._width, watermark.patterns(target))
 
 
 def _twin(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

@@ -11,8 +11,12 @@ FAMILIES = ("blocks", "scattered")
 RECIPES = ("secret", "balanced", "strong", "paper")
 """How to plant."""
 
-ATTACKS = ("pgd", "cw", "ddn", "fmn_l2", "fmn_linf", "fmn_l0", "jsma", "nes", "square", "hop_skip_jump")
-"""Attacks: seven by gradients, three by queries."""
+ATTACKS = (
+    "pgd", "cw", "ddn", "fmn_l2", "fmn_linf", "fmn_l0", "jsma",
+    "nes", "square", "hop_skip_jump",
+    "noise", "stripes", "blocks",
+)  # fmt: skip
+"""Attacks: seven by gradients, three by queries, three that look at nothing."""
 
 NORMS = ("inf", "2")
 """What the ball of projected gradient descent is measured in."""
@@ -22,6 +26,9 @@ SEARCHES = ("pairs", "top2")
 
 SHARD_FORMATS = ("npz", "tfrecord")
 """What files of adversarial images are."""
+
+BASELINES = ("plain", "adversarial")
+"""What a honeypot is trained beside."""
 
 STRATEGIES = ("mirrored",)
 """How a training is spread over devices."""

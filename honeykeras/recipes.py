@@ -52,6 +52,9 @@ class Recipe:
             that keep their labels, in [0, 1]; zero trains on none. What they make expensive is every way out of a
             class but the watermark.
         adversarial_share: How many of these there are to each training sample, in (0, 1].
+        adversarial_steps: How many steps of projected gradient descent each of these takes.
+        adversarial_least: The least radius of one, as a share of the greatest, in (0, 1]; each has one drawn uniformly.
+        adversarial_warm_up: Over what share of the training their radius grows to its full size, in (0, 1].
         alignment: Weight of the loss that turns input gradients towards the watermark, at least 0. It makes a
             honeypot stronger, and easier to recover from gradients.
         follow_data: Whether all strengths are for data as detailed as drawings, and fall for photographs; see
@@ -66,6 +69,9 @@ class Recipe:
     floor_share: float = 0.0
     adversarial_epsilon: float = 0.0
     adversarial_share: float = 0.5
+    adversarial_steps: int = 3
+    adversarial_least: float = 0.3
+    adversarial_warm_up: float = 0.5
     alignment: float = 0.0
     family: str = "blocks"
     follow_data: bool = False
@@ -78,6 +84,11 @@ class Recipe:
             "floor_share": _checks.in_interval("floor_share", self.floor_share, 0, 1, closed="[)"),
             "adversarial_epsilon": _checks.in_interval("adversarial_epsilon", self.adversarial_epsilon, 0, 1),
             "adversarial_share": _checks.in_interval("adversarial_share", self.adversarial_share, 0, 1, closed="(]"),
+            "adversarial_steps": _checks.whole_number("adversarial_steps", self.adversarial_steps),
+            "adversarial_least": _checks.in_interval("adversarial_least", self.adversarial_least, 0, 1, closed="(]"),
+            "adversarial_warm_up": _checks.in_interval(
+                "adversarial_warm_up", self.adversarial_warm_up, 0, 1, closed="(]"
+            ),
             "alignment": _checks.in_interval("alignment", self.alignment, 0, math.inf, closed="[)"),
             "family": _checks.one_of("family", self.family, patterns.FAMILIES),
             "follow_data": _checks.flag("follow_data", self.follow_data),

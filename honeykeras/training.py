@@ -12,6 +12,7 @@ import tensorflow as tf
 from honeykeras import _checks, model_sources
 from honeykeras._files import PathLike, as_path
 from honeykeras._messages import reason
+from honeykeras.adversarial import AdversarialTraining, adversarial_epochs
 from honeykeras.attacks import PGD
 from honeykeras.callback import HoneyCallback
 from honeykeras.checkpoints import Checkpoints
@@ -42,6 +43,8 @@ class Trained:
         history: The honeypot's training, epoch by epoch, by metric.
         baseline_history: The baseline's training, likewise.
         yardstick: Trained like the baseline, from other weights and in another order; None if that was not asked for.
+        adversarial: Trained adversarially instead, from the same weights, with as many passes through the model; None
+            if that was not asked for.
     """
 
     model: keras.Model
@@ -49,6 +52,7 @@ class Trained:
     history: dict[str, list[float]]
     baseline_history: dict[str, list[float]]
     yardstick: keras.Model | None = None
+    adversarial: keras.Model | None = None
 
 
 def train(
@@ -61,6 +65,7 @@ def train(
     augment: Augmentation | None = None,
     checkpoints: PathLike | None = None,
     yardstick: bool = False,
+    adversarial: bool = False,
     seed: int = 0,
     verbose: int = 0,
 ) -> Trained:
@@ -78,6 +83,9 @@ def train(
             on from there, with the draws that they would have had. It is there still when all are done.
         yardstick: Whether to train a third, without a honeypot as well but from another seed. How far two such models
             are apart is what `evaluate(..., yardstick=...)` measures the honeypot by.
+        adversarial: Whether to train one adversarially: what a user would do instead, and what
+            `evaluate(..., adversarial=...)` puts beside the honeypot. It gets as many passes through the model, forward
+            and backward, as the honeypot's training takes.
         seed: Seed of weights and shuffling.
         verbose: As for `model.fit`: 0, 1 or 2.
 
@@ -91,10 +99,13 @@ def train(
     # Told before the baseline is trained, and not after.
     _check(data, honeypot)
 
-    def fit(name: str, honeypot: Honeypot | None, seed: int = seed) -> tuple[keras.Model, dict[str, list[float]]]:
+    def fit(
+        name: str, honeypot: Honeypot | None, seed: int = seed, epochs: int = epochs, adversarial: bool = False
+    ) -> tuple[keras.Model, dict[str, list[float]]]:
         return fit_classifier(
             data,
             honeypot,
+            adversarial=adversarial,
             epochs=epochs,
             batch_size=batch_size,
             build=build,
@@ -107,7 +118,9 @@ def train(
     baseline, baseline_history = fit("baseline", None)
     model, history = fit("model", honeypot)
     further, _ = fit("yardstick", None, seed=(_checks.seed(seed) + 1) % 2**32) if yardstick else (None, None)
-    return Trained(model, baseline, history, baseline_history, further)
+    alike = adversarial_epochs(honeypot.recipe, epochs)
+    hardened, _ = fit("adversarial", None, epochs=alike, adversarial=True) if adversarial else (None, None)
+    return Trained(model, baseline, history, baseline_history, further, hardened)
 
 
 def fit_classifier(
@@ -115,6 +128,7 @@ def fit_classifier(
     honeypot: Honeypot | None,
     *,
     epochs: int,
+    adversarial: bool = False,
     batch_size: int = 128,
     build: model_sources.Builder | None = None,
     augment: Augmentation | None = None,
@@ -122,7 +136,7 @@ def fit_classifier(
     seed: int = 0,
     verbose: int = 0,
 ) -> tuple[keras.Model, dict[str, list[float]]]:
-    """Trains a classifier once, as `train` does each time: with a honeypot, or without.
+    """Trains a classifier once, as `train` does each time: with a honeypot, without, or adversarially.
 
     Trainings of one seed start from the same weights and see the images in the same order.
 
@@ -130,6 +144,7 @@ def fit_classifier(
         data: The data set; its training part is trained on, some of its detector part is probed.
         honeypot: What to plant; None trains without.
         epochs: How many epochs.
+        adversarial: Without a honeypot, whether to train adversarially, at the data's customary radius.
         batch_size: How many images a step.
         build: As for `train`.
         augment: As for `train`.
@@ -147,6 +162,11 @@ def fit_classifier(
     _checks.instance("data", data, Data, "a Data, such as data.load gives")
     if honeypot is not None:
         _check(data, honeypot)
+    if _checks.flag("adversarial", adversarial) and honeypot is not None:
+        raise InvalidArgumentError(
+            "`adversarial` is for a training without a honeypot, which has adversarial examples of its own. Received: "
+            "both."
+        )
     _checks.whole_number("epochs", epochs)
     _checks.whole_number("batch_size", batch_size)
     _checks.seed(seed)
@@ -167,6 +187,18 @@ def fit_classifier(
                 honeypot,
                 probe=data.detector.dataset(),
                 attack=PGD(data.epsilon, steps=_PROBE_STEPS, input_range=data.input_range),
+                backup_dir=None if kept is None else kept.folder,
+            )
+        )
+    if adversarial:
+        callbacks.append(
+            AdversarialTraining(
+                samples,
+                data.epsilon,
+                input_shape=data.input_shape,
+                num_classes=data.num_classes,
+                input_range=data.input_range,
+                seed=seed,
                 backup_dir=None if kept is None else kept.folder,
             )
         )

@@ -26,6 +26,7 @@ from honeykeras.attacks.orthogonal import OrthogonalPGD, SelectivePGD
 from honeykeras.attacks.pgd import PGD
 from honeykeras.attacks.shards import Shards, feature_description
 from honeykeras.attacks.square import Square
+from honeykeras.attacks.unguided import Noise, RandomBlocks, Stripes
 from honeykeras.ranges import quantize
 
 __all__ = [
@@ -41,12 +42,15 @@ __all__ = [
     "FMNLinf",
     "HopSkipJump",
     "MinimumNorm",
+    "Noise",
     "Oracle",
     "OrthogonalPGD",
     "QueryAttack",
+    "RandomBlocks",
     "SelectivePGD",
     "Shards",
     "Square",
+    "Stripes",
     "adaptive",
     "craft",
     "feature_description",
@@ -56,7 +60,12 @@ __all__ = [
 ]
 
 _BY_NAME: dict[str, type[Attack]] = {
-    attack.name: attack for attack in (PGD, CarliniWagner, DDN, FMNL2, FMNLinf, FMNL0, JSMA, NES, Square, HopSkipJump)
+    attack.name: attack
+    for attack in (
+        *(PGD, CarliniWagner, DDN, FMNL2, FMNLinf, FMNL0, JSMA),
+        *(NES, Square, HopSkipJump),
+        *(Noise, Stripes, RandomBlocks),
+    )
 }
 
 

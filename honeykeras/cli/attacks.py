@@ -18,7 +18,7 @@ _AT_LEAST_TWO = click.IntRange(2)
 _EPSILON = click.option(
     "--epsilon",
     type=_POSITIVE,
-    help="pgd, nes, square: radius of the ball. Defaults to what is customary for the data set.",
+    help="pgd, nes, square, noise, stripes, blocks: radius of the ball. Defaults to what is customary for the data.",
 )
 _STEPS = click.option(
     "--steps", type=COUNT, help="pgd, ddn, fmn: how many steps to take. Defaults to 40, ddn and fmn to 100."
@@ -105,11 +105,13 @@ _SETTINGS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         ),
     },
     "hop_skip_jump": {"max_queries": _MAX_QUERIES},
+    **{name: {"epsilon": _EPSILON} for name in ("noise", "stripes", "blocks")},
 }
 
 NAMES = (
     "pgd (projected gradient descent), cw (Carlini-Wagner, L2), ddn, fmn_l2, fmn_linf or fmn_l0 (the nearest, in fewer "
-    "steps), jsma (Jacobian saliency map); by queries alone nes, square or hop_skip_jump"
+    "steps), jsma (Jacobian saliency map); by queries alone nes, square or hop_skip_jump; "
+    "at random noise, stripes or blocks"
 )
 """What help says of attacks."""
 

@@ -83,6 +83,13 @@ if TYPE_CHECKING:
     "the honeypot.",
 )
 @click.option(
+    "--adversarial",
+    "adversarial_path",
+    type=options.PATH,
+    help="A model that was trained adversarially, as `train --baseline adversarial` makes it: what fools it then "
+    "stands beside what gets past the honeypot.",
+)
+@click.option(
     "--output",
     type=options.PATH,
     required=True,
@@ -112,6 +119,7 @@ def evaluate(
     clients: int,
     alpha: float,
     yardstick_path: Path | None,
+    adversarial_path: Path | None,
     output: Path,
     seed: int,
     overwrite: bool,
@@ -131,7 +139,7 @@ def evaluate(
     for path in (output, page):
         check_absent(path, overwrite)
     options.check_model(model_path, sealing_key_path, public_key, unsigned)
-    _check_models(model_path, baseline_path, yardstick_path)
+    _check_models(model_path, baseline_path, yardstick_path, adversarial_path)
     key = options.read_key(key_path, passphrase_file)
     if detector_path is not None:
         _check_detector(detector_path, key.key_id, kind, max_fpr)
@@ -147,7 +155,7 @@ def evaluate(
 
     model = options.load_model(model_path, sealing_key_path, public_key, unsigned)
     baseline = hk.models.load(baseline_path)
-    yardstick = hk.models.load(yardstick_path) if yardstick_path else None
+    yardstick, adversarial = (hk.models.load(path) if path else None for path in (yardstick_path, adversarial_path))
     data = source.load(seed=seed, input_range=key.input_range, verbose=verbose)
     provenance.check_data(trained, data)
     used = attacks.make(attack_names, settings, data, seed)
@@ -163,6 +171,7 @@ def evaluate(
         samples=samples,
         security=security,
         yardstick=yardstick,
+        adversarial=adversarial,
         clients=clients,
         alpha=alpha,
         seed=seed,
@@ -186,13 +195,16 @@ def settings_of(data: Data, used: Sequence[Attack], samples: int, seed: int) -> 
     }
 
 
-def _check_models(model_path: Path, baseline_path: Path, yardstick_path: Path | None) -> None:
-    for path in filter(None, (baseline_path, yardstick_path)):
+def _check_models(
+    model_path: Path, baseline_path: Path, yardstick_path: Path | None, adversarial_path: Path | None
+) -> None:
+    for path in filter(None, (baseline_path, yardstick_path, adversarial_path)):
         options.check_exists(path, options.A_MODEL)
     if model_path.resolve() == baseline_path.resolve():
         raise InvalidArgumentError(f"The baseline must be another model. Received: {model_path} for both.")
-    if yardstick_path and yardstick_path.resolve() in (model_path.resolve(), baseline_path.resolve()):
-        raise InvalidArgumentError(f"The yardstick must be a third model. Received: {yardstick_path} for two.")
+    for name, third in (("yardstick", yardstick_path), ("adversarial model", adversarial_path)):
+        if third and third.resolve() in (model_path.resolve(), baseline_path.resolve()):
+            raise InvalidArgumentError(f"The {name} must be a third model. Received: {third} for two.")
 
 
 def _check_detector(path: Path, key_id: str, kind: str | None, max_fpr: float | None) -> None:

@@ -30,6 +30,7 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
     """
     console = console or Console()
     console.print(_figures(evaluation))
+    console.print(_past(evaluation))
     if evaluation.baselines:
         console.print(_others(evaluation.baselines))
     if evaluation.security:
@@ -75,6 +76,18 @@ def _figures(evaluation: Evaluation) -> Table:
         table.add_row("clean, but with", "flagged", "accuracy")
     for name, corruption in detection.corruptions.items():
         table.add_row(f"  {_words(name)}", _share(corruption.flagged), _share(corruption.accuracy))
+    return table
+
+
+def _past(evaluation: Evaluation) -> Table:
+    """What gets past, beside what fools other models."""
+    columns = ["undetected", "plain: fooled", *(["adversarial: fooled"] if evaluation.adversarial_accuracy else [])]
+    table = _table("What gets past, in percent of the images attacked", "", *columns)
+    for name, found in evaluation.compared.items():
+        others = (found.plain, found.adversarial)[: len(columns) - 1]
+        table.add_row(
+            _words(name), _share(found.honeypot.undetected), *(_share(each) if each else "" for each in others)
+        )
     return table
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from honeykeras import provenance
+from honeykeras import names, provenance
 from honeykeras._documents import read_json, write_json
 from honeykeras._files import check_absent, staged
 from honeykeras.cli import fitting as fitting_options
@@ -22,7 +22,7 @@ from honeykeras.errors import DatasetError, InvalidArgumentError, ModelError
 if TYPE_CHECKING:
     from honeykeras.training import Trained
 
-WRITTEN = ("model.keras", "baseline.keras", "yardstick.keras", provenance.FILE)
+WRITTEN = ("model.keras", "baseline.keras", "yardstick.keras", "adversarial.keras", provenance.FILE)
 """What the command leaves in its folder."""
 
 
@@ -38,6 +38,14 @@ WRITTEN = ("model.keras", "baseline.keras", "yardstick.keras", provenance.FILE)
     "--yardstick",
     is_flag=True,
     help="Also train a third without a honeypot, from another seed, for `evaluate --yardstick`.",
+)
+@click.option(
+    "--baseline",
+    type=click.Choice(names.BASELINES),
+    default="plain",
+    show_default=True,
+    help="What is trained beside the honeypot: plain, or adversarial as well, which is what one would do instead: "
+    "adversarial.keras, by PGD of five steps with as many passes, for `evaluate --adversarial`.",
 )
 @click.option(
     "--output", type=options.PATH, required=True, help="Folder to make. One that is there already is refused."
@@ -60,6 +68,7 @@ def train(
     amplitude: float | None,
     fitting: fitting_options.Fitting,
     yardstick: bool,
+    baseline: str,
     output: Path,
     resume: bool,
     seed: int,
@@ -70,7 +79,7 @@ def train(
 
     The one without a honeypot is the control: the same classifier, from the same weights, trained as long, on inputs
     in the key's range. Writes model.keras, baseline.keras and training.json into the output folder, and
-    yardstick.keras if asked to.
+    yardstick.keras and adversarial.keras if asked to.
     """
     check_absent(output, overwrite, WRITTEN)
     planted = recipes.get(recipe, poison_rate, amplitude)
@@ -90,6 +99,7 @@ def train(
             **fitting.arguments(data),
             checkpoints=checkpoints,
             yardstick=yardstick,
+            adversarial=baseline == "adversarial",
             seed=seed,
             verbose=verbose,
         )
@@ -137,6 +147,8 @@ def write(folder: Path, trained: Trained, settings: Mapping[str, Any]) -> None:
 
     models.save(trained.model, folder / "model.keras")
     models.save(trained.baseline, folder / "baseline.keras")
-    if trained.yardstick:
-        models.save(trained.yardstick, folder / "yardstick.keras")
+    for name in ("yardstick", "adversarial"):
+        further = getattr(trained, name)
+        if further:
+            models.save(further, folder / f"{name}.keras")
     provenance.write(folder, settings, history=trained.history, baseline_history=trained.baseline_history)

@@ -22,6 +22,7 @@ from honeykeras.detection.calibration import check_sample_size
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.evaluation.arena import Arena, attack_correct, check_attacks, check_name, samples_for
 from honeykeras.evaluation.clients import judge_clients
+from honeykeras.evaluation.comparison import compare
 from honeykeras.evaluation.presence import judge_presence
 from honeykeras.evaluation.reconstruction import reconstruct
 from honeykeras.evaluation.results import (
@@ -52,6 +53,7 @@ def evaluate(
     samples: int = 500,
     security: bool = False,
     yardstick: keras.Model | None = None,
+    adversarial: keras.Model | None = None,
     clients: int = 0,
     alpha: float = ALPHA,
     seed: int = 0,
@@ -87,6 +89,8 @@ def evaluate(
             detector; see `evaluation.Security`. It takes several times as long.
         yardstick: A further classifier like `baseline`, from another seed. With it, whether attackers can tell the
             honeypot from a model without one is judged, too; see `evaluation.Indistinguishability`.
+        adversarial: A classifier that was trained adversarially, as `train(..., adversarial=True)` does it: what one
+            would do instead of a honeypot. What fools it then stands beside what gets past the honeypot.
         clients: How many clients of each kind to simulate, honest ones and attackers, each with a ledger of its own;
             see `evaluation.Clients`. 0 simulates none.
         alpha: The probability, over the draw of the key, that a client is ever accused whose queries do not depend on
@@ -105,7 +109,7 @@ def evaluate(
         ModelError: If a model does not fit the data, or gets none of it right.
     """
     # What does not fit is told now, and not after all else.
-    _check_data(data, key, model, baseline, *([] if yardstick is None else [yardstick]))
+    _check_data(data, key, model, baseline, *(each for each in (yardstick, adversarial) if each is not None))
     attack_by_name = check_attacks(attacks, data.input_range)
     _checks.flag("security", security)
     given = detector if isinstance(detector, CalibratedDetector) else None
@@ -130,6 +134,7 @@ def evaluate(
         Arena(classifier, data, attack_by_name, samples, max_fpr, seed, verbose, cache)
         for classifier in (model, baseline)
     )
+    hardened = Arena(adversarial, data, attack_by_name, samples, max_fpr, seed, verbose) if adversarial else None
     own = honey.fit(judged) if given is None else given
     decoys = key.control_decoys()
     wrong_keys = tuple(honey.detect(each) for each in honey.wrong_keys(key, judged))
@@ -159,6 +164,8 @@ def evaluate(
         clients=judge_clients(honey, plain, key, own, attack_by_name, clients=clients, alpha=alpha, seed=seed)
         if clients and isinstance(own, KeyScoreDetector)
         else None,
+        compared=compare(honey, plain, hardened, own, seed),
+        adversarial_accuracy=hardened.clean_accuracy if hardened else None,
     )
 
 

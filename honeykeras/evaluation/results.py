@@ -326,6 +326,21 @@ class Clients:
 
 
 @dataclasses.dataclass(frozen=True)
+class Compared:
+    """One attacker, on a honeypot and on what a user would have instead.
+
+    Attributes:
+        honeypot: How many fool the model, how many of them are flagged, and how many pass.
+        plain: How many fool the model without a honeypot; None of an attacker who has that one.
+        adversarial: How many fool the one that was trained adversarially; None where there is none.
+    """
+
+    honeypot: AttackDetection
+    plain: Proportion | None
+    adversarial: Proportion | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Example:
     """One image, and what an attack made of it on the model with the honeypot.
 
@@ -359,6 +374,8 @@ class Evaluation:
         indistinguishability: Whether attackers notice that there is one: by attack, and by whether they look at
             `"images"` or `"perturbations"`; None if there was no model to be the yardstick.
         clients: What becomes of simulated clients; None if that was not asked for.
+        compared: What gets past, by attacker: those above, those who follow no gradient, and who has another model.
+        adversarial_accuracy: The clean accuracy of the model that was trained adversarially; None where there is none.
     """
 
     key_id: str
@@ -370,3 +387,5 @@ class Evaluation:
     security: Security | None = None
     indistinguishability: Mapping[str, Mapping[str, Indistinguishability]] | None = None
     clients: Clients | None = None
+    compared: Mapping[str, Compared] = dataclasses.field(default_factory=dict)
+    adversarial_accuracy: Proportion | None = None

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
         AttackDetection,
         ClientKind,
         Clients,
+        Compared,
         Comparison,
         Detection,
         DetectionRates,
         Evaluation,
         Example,
         Indistinguishability,
+        Proportion,
         Reconstruction,
         Recovery,
         Security,
@@ -64,7 +66,7 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
         "key_id": evaluation.key_id,
         "settings": dict(settings),
         "environment": environment(),
-        "viability": _viability(viability),
+        "viability": {**_viability(viability), **_anchor(evaluation.adversarial_accuracy)},
         "reconstruction": {name: _cosines(found) for name, found in evaluation.reconstruction.items()},
         "detection": {
             "detector": detection.detector,
@@ -105,6 +107,7 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
         "security": _security(evaluation.security) if evaluation.security else None,
         "indistinguishability": _presence(evaluation.indistinguishability),
         "clients": _clients(evaluation.clients) if evaluation.clients else None,
+        "compared": {name: _compared(found) for name, found in evaluation.compared.items()},
         "sweep": None,
     }
     return _checked(document)
@@ -173,6 +176,13 @@ def _viability(found: Viability | SweepResult) -> dict[str, Any]:
     }
 
 
+def _anchor(accuracy: Proportion | None) -> dict[str, Any]:
+    """The accuracy of the model that was trained adversarially."""
+    if accuracy is None:
+        return {}
+    return {"adversarial_clean_accuracy": accuracy.value, "adversarial_clean_accuracy_interval": accuracy.interval}
+
+
 def _sweep_point(result: SweepResult) -> dict[str, Any]:
     return {
         "recipe": result.recipe,
@@ -203,6 +213,18 @@ def _attack(attack: AttackDetection) -> dict[str, Any]:
         "undetected_rate": attack.undetected.value,
         "undetected_interval": attack.undetected.interval,
     }
+
+
+def _compared(found: Compared) -> dict[str, Any]:
+    return {
+        "honeypot": _attack(found.honeypot),
+        "plain": _fooled(found.plain),
+        "adversarial": _fooled(found.adversarial),
+    }
+
+
+def _fooled(found: Proportion | None) -> dict[str, Any] | None:
+    return None if found is None else {"fooled_rate": found.value, "interval": found.interval, "n": found.n}
 
 
 def _security(security: Security) -> dict[str, Any]:

@@ -17,6 +17,10 @@ ATTACKS = {
     "nes": "NES",
     "square": "Square",
     "hop_skip_jump": "HopSkipJump",
+    "noise": "Random noise",
+    "stripes": "Random stripes",
+    "blocks": "Random blocks",
+    "transfer": "PGD made without, sent to it",
     "overall": "all",
 }
 """Attacks, as people call them."""

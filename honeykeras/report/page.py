@@ -14,7 +14,7 @@ from honeykeras._optional import load_optional, templates
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.report import narrative
 from honeykeras.report.figures import TITLES, figures, svg
-from honeykeras.report.verdict import verdict
+from honeykeras.report.verdict import lost, verdict
 
 if TYPE_CHECKING:
     from honeykeras.keys import WatermarkKey
@@ -45,6 +45,9 @@ def render(document: Mapping[str, Any], *, key: WatermarkKey | None = None) -> s
         dataset=document["settings"].get("dataset", "data not stated"),
         verdict=verdict(**judged),
         shown=all(judged.values()),
+        compared=document.get("compared", {}),
+        lost=lost(document.get("compared", {})),
+        anchored="adversarial_clean_accuracy" in document["viability"],
         # What matplotlib wrote has its text escaped.
         plots={name: safe(svg(name, made)) for name, made in figures(document).items()},
         titles=TITLES,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def verdict(*, exceeds_controls: bool, key_specific: bool) -> str:
     """The sentence.
@@ -18,3 +21,17 @@ def verdict(*, exceeds_controls: bool, key_specific: bool) -> str:
         "Detection does not stand out from its controls: with a wrong key, or without a honeypot, it is as good. "
         "No honeypot effect is shown."
     )
+
+
+def lost(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The attackers of whom more get past the honeypot than fool a plain or an adversarially trained model.
+
+    Args:
+        compared: A report's part of that name.
+    """
+    found = []
+    for name, each in compared.items():
+        others = [other["fooled_rate"] for other in (each["plain"], each["adversarial"]) if other is not None]
+        if others and each["honeypot"]["undetected_rate"] > min(others):
+            found.append(name)
+    return found

@@ -12,6 +12,7 @@ from honeykeras.evaluation import (
     BaselineDetection,
     ClientKind,
     Clients,
+    Compared,
     Comparison,
     Corruption,
     Curve,
@@ -111,6 +112,12 @@ def full_evaluation(evaluation):
     )
     return dataclasses.replace(
         evaluation,
+        compared={
+            "pgd": Compared(adaptive.rates, Proportion(49, 50), Proportion(10, 50)),
+            "stripes": Compared(adaptive.rates, Proportion(20, 50), Proportion(50, 50)),
+            "transfer": Compared(adaptive.rates, None, Proportion(50, 50)),
+        },
+        adversarial_accuracy=Proportion(97, 100),
         clients=Clients(1e-3, 0.2, {"clean": honest, "pgd_one_in_10": attacking}),
         security=Security({"gradients": recovery, "weights": recovery}, {"pgd": {"freezes_half": adaptive}}),
         indistinguishability={"pgd": views},

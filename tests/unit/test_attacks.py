@@ -9,7 +9,16 @@ import tensorflow as tf
 
 import honeykeras as hk
 from honeykeras import _progress, names
-from honeykeras.attacks import DDN, FMNL0, FMNL2, JSMA, PGD, CarliniWagner, FMNLinf, quantize
+from honeykeras.attacks import (
+    DDN,
+    FMNL0,
+    FMNL2,
+    JSMA,
+    PGD,
+    CarliniWagner,
+    FMNLinf,
+    quantize,
+)
 from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.outputs import Logits
 

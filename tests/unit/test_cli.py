@@ -373,12 +373,15 @@ class TestSteps:
         assert "no honeypot" in capsys.readouterr().out
 
     def test_yardstick(self, key_path, tmp_path, capsys):
-        """What `train --yardstick` writes is what `evaluate --yardstick` reads."""
+        """What `train --yardstick --baseline adversarial` writes is what `evaluate` reads."""
         out = tmp_path / "three"
         given = ["--key", str(key_path), "--verbose", "0"]
-        assert run(["train", *given, "--epochs", "8", "--yardstick", "--output", str(out)]) == 0
-        assert "Wrote model.keras, baseline.keras, yardstick.keras, training.json" in capsys.readouterr().out
-        models = [part for name in ("model", "baseline", "yardstick") for part in (f"--{name}", out / f"{name}.keras")]
+        further = ["--yardstick", "--baseline", "adversarial"]
+        assert run(["train", *given, "--epochs", "8", *further, "--output", str(out)]) == 0
+        written = "Wrote model.keras, baseline.keras, yardstick.keras, adversarial.keras, training.json"
+        assert written in capsys.readouterr().out
+        names = ("model", "baseline", "yardstick", "adversarial")
+        models = [part for name in names for part in (f"--{name}", out / f"{name}.keras")]
         arguments = [*given, "--samples", "150", "--steps", "10", "--output", tmp_path / "report.json"]
         assert run(["evaluate", *map(str, [*models, *arguments])]) == 0
         report = json.loads((tmp_path / "report.json").read_text())

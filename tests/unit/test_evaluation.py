@@ -230,3 +230,53 @@ class TestBadInput:
         with pytest.raises(error) as raised:
             self.judge(data, **changes)
         assert message in str(raised.value)
+
+
+class TestWhatGetsPast:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def compared(data):
+        found = hk.evaluate(
+            linear(PATTERN),
+            KEY,
+            data,
+            baseline=linear(OTHER),
+            # Nothing moves it.
+            adversarial=linear(1e-9 * OTHER),
+            attacks=[ATTACK],
+            max_fpr=0.05,
+            samples=40,
+        )
+        return found
+
+    def test_by_attacker(self, compared):
+        assert set(compared.compared) == {"pgd", "noise", "stripes", "blocks", "square", "transfer"}
+        for found in compared.compared.values():
+            assert found.honeypot.undetected.n == found.honeypot.attack_success.n == 40
+        assert compared.compared["pgd"].honeypot == compared.detection.rates.attacks["pgd"].__class__(
+            compared.compared["pgd"].honeypot.true_positives, compared.detection.rates.attacks["pgd"].attack_success
+        )
+        # Who has the plain model has it.
+        assert compared.compared["transfer"].plain is None
+        transferred = compared.detection.transfer.attacks["pgd"].attack_success
+        assert compared.compared["transfer"].honeypot.attack_success == transferred
+
+    def test_beside_other_models(self, compared):
+        assert compared.compared["pgd"].plain.value > 0.9
+        assert compared.adversarial_accuracy is not None
+        for found in compared.compared.values():
+            assert found.adversarial.n > 0
+
+    def test_without_an_adversarially_trained_one(self, planted):
+        assert planted.adversarial_accuracy is None
+        assert all(found.adversarial is None for found in planted.compared.values())
+        document = hk.report.make(planted, {})
+        jsonschema.validate(document, hk.report.schema())
+        assert document["compared"]["stripes"]["adversarial"] is None
+        assert "adversarial_clean_accuracy" not in document["viability"]
+
+    def test_report(self, compared):
+        document = hk.report.make(compared, {})
+        jsonschema.validate(document, hk.report.schema())
+        assert document["compared"]["pgd"]["plain"]["fooled_rate"] > 0.9
+        assert document["viability"]["adversarial_clean_accuracy"] == compared.adversarial_accuracy.value

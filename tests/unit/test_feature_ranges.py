@@ -11,7 +11,7 @@ from sklearn.datasets import load_breast_cancer
 import honeykeras as hk
 from honeykeras.attacks import JSMA, PGD, CarliniWagner, quantize
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.hardening import Hardening
+from honeykeras.hardening import Hardening, Samples
 from honeykeras.outputs import Logits
 
 # Of the second, the lower end and the width add up to beyond the upper end, in float32.
@@ -153,12 +153,13 @@ def test_corruptions_are_of_each_range(scaled, raw):
 
 def test_hardening_stays_within_a_share_of_each_range(raw):
     x, model = raw
-    honeypot = hk.Honeypot(hk.WatermarkKey(bytes(32), (8,), 3, input_range=RANGE))
+    key = hk.WatermarkKey(bytes(32), (8,), 3, input_range=RANGE)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     y = np.arange(len(x)) % 3
-    tf.data.Dataset.from_tensor_slices((x, y)).apply(honeypot.poison)
-    hardening = Hardening(model, Logits(model, (8,)), honeypot.key, honeypot.planting, 8, 1)
-    x_adv = tf.function(hardening._off_key_attack)(
+    data = tf.data.Dataset.from_tensor_slices((x, y))
+    samples = Samples(data, len(x), (8,), key.input_range, 3, key.draw_seed("hardening"), 0)
+    hardening = Hardening(model, Logits(model, (8,)), samples, hk.recipes.BALANCED, hk.Watermark(key), 8, 1)
+    x_adv = tf.function(hardening._attack)(
         tf.constant(x), tf.constant(y), tf.constant(0.1), tf.constant([0, 0], tf.int64)
     )
     share = np.abs(x_adv - x) / WIDTH

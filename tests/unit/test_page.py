@@ -115,6 +115,17 @@ def test_what_was_not_judged_is_said(document):
     assert "Whether an attacker notices the honeypot was not judged here." in text
 
 
+def test_says_which_rows_the_honeypot_loses(full_document, document):
+    page = Checked(report.render(full_document))
+    assert "The honeypot loses 2 of 3 rows" in page.text
+    assert sum(attributes.get("class") == "lost" for tag, attributes in page.elements if tag == "td") == 2
+    full_document["compared"] = {"transfer": full_document["compared"]["transfer"]}
+    assert "The honeypot loses no row" in Checked(report.render(full_document)).text
+    assert "What gets past" not in Checked(report.render(document)).text
+    document["compared"] = {"pgd": {**full_document["compared"]["transfer"], "adversarial": None}}
+    assert "honeykeras train --baseline adversarial" in Checked(report.render(document)).text
+
+
 def test_no_effect_is_no_success(document):
     document["detection"]["exceeds_controls"] = False
     page = Checked(report.render(document))
