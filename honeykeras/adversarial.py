@@ -94,7 +94,8 @@ def adversarial_epochs(recipe: Recipe, epochs: int) -> int:
         recipe: The honeypot's recipe.
         epochs: How many epochs its training takes.
     """
-    hardening = recipe.adversarial_steps + 1 if recipe.adversarial_epsilon else float(recipe.alignment > 0)
+    attacking = (1 - recipe.random_share) * recipe.adversarial_steps
+    hardening = attacking + 1 if recipe.adversarial_epsilon else float(recipe.alignment > 0)
     # The gradient of a gradient takes another pass forward and back.
     aligning = 2 if recipe.alignment else 0
     passes = 1 + recipe.adversarial_share * (hardening + aligning)

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import passes, survey
+from honeykeras import passes, random_patterns, survey
 from honeykeras._files import PathLike, as_path
 from honeykeras.outputs import Logits
 from honeykeras.ranges import InputRange
@@ -193,7 +193,7 @@ class Hardening:
 
     def _train(self, x: tf.Tensor, y: tf.Tensor, strength: tf.Tensor, seed: tf.Tensor) -> None:
         radius = strength * self._recipe.adversarial_epsilon
-        x_adv = self._attack(x, y, radius, seed) if self._recipe.adversarial_epsilon else x
+        x_adv = self._adversarial(x, y, radius, strength, seed) if self._recipe.adversarial_epsilon else x
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(self._cross_entropy(x_adv, y))
             if self._recipe.alignment and self._watermark:
@@ -206,6 +206,21 @@ class Hardening:
 
     def _cross_entropy(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(y, self._logits(x))
+
+    def _adversarial(
+        self, x: tf.Tensor, y: tf.Tensor, radius: tf.Tensor, strength: tf.Tensor, seed: tf.Tensor
+    ) -> tf.Tensor:
+        """A batch of adversarial examples, the first of which have random patterns."""
+        if not self._recipe.random_share:
+            return self._attack(x, y, radius, seed)
+        few = tf.cast(self._recipe.random_share * tf.cast(tf.shape(x)[0], tf.float32), tf.int32)
+        drawn = tf.random.fold_in(seed, 3)
+        seeds = tf.map_fn(lambda place: tf.random.fold_in(drawn, place), tf.range(few), fn_output_signature=seed.dtype)
+        signs = random_patterns.mixed(self._samples.input_shape, seeds)
+        one_each = tf.concat([[few], tf.ones(len(x.shape) - 1, tf.int32)], axis=0)
+        amplitude = strength * self._recipe.random_epsilon * tf.random.stateless_uniform(one_each, drawn, 0.5, 1.0)
+        patterned = self._add(x[:few], amplitude * signs)
+        return tf.concat([patterned, self._attack(x[few:], y[few:], radius, seed)], axis=0)
 
     def _attack(self, x: tf.Tensor, y: tf.Tensor, radius: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Projected gradient descent in the L-infinity norm, with the patterns kept out of the perturbation."""

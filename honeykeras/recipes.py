@@ -55,6 +55,9 @@ class Recipe:
         adversarial_steps: How many steps of projected gradient descent each of these takes.
         adversarial_least: The least radius of one, as a share of the greatest, in (0, 1]; each has one drawn uniformly.
         adversarial_warm_up: Over what share of the training their radius grows to its full size, in (0, 1].
+        random_share: Share of these that are not attacked but get a random pattern that is nobody's, blocks or stripes
+            of several sizes, in [0, 1). With them, no other pattern leads anywhere, and they cost no gradient.
+        random_epsilon: The greatest strength of such a pattern, in [0, 1]; each one's is drawn from half of it up.
         alignment: Weight of the loss that turns input gradients towards the watermark, at least 0. It makes a
             honeypot stronger, and easier to recover from gradients.
         follow_data: Whether all strengths are for data as detailed as drawings, and fall for photographs; see
@@ -72,6 +75,8 @@ class Recipe:
     adversarial_steps: int = 3
     adversarial_least: float = 0.3
     adversarial_warm_up: float = 0.5
+    random_share: float = 0.0
+    random_epsilon: float = 0.0
     alignment: float = 0.0
     family: str = "blocks"
     follow_data: bool = False
@@ -89,6 +94,8 @@ class Recipe:
             "adversarial_warm_up": _checks.in_interval(
                 "adversarial_warm_up", self.adversarial_warm_up, 0, 1, closed="(]"
             ),
+            "random_share": _checks.in_interval("random_share", self.random_share, 0, 1, closed="[)"),
+            "random_epsilon": _checks.in_interval("random_epsilon", self.random_epsilon, 0, 1),
             "alignment": _checks.in_interval("alignment", self.alignment, 0, math.inf, closed="[)"),
             "family": _checks.one_of("family", self.family, patterns.FAMILIES),
             "follow_data": _checks.flag("follow_data", self.follow_data),
@@ -136,6 +143,7 @@ class Recipe:
             min_amplitude=None if self.min_amplitude is None else _scaled(self.min_amplitude, share),
             floor=self.floor * share,
             adversarial_epsilon=self.adversarial_epsilon * share**1.5,
+            random_epsilon=self.random_epsilon * share**1.5,
             follow_data=False,
         )
 
@@ -206,6 +214,8 @@ BALANCED = Recipe(
     floor_share=0.15,
     adversarial_epsilon=0.2,
     adversarial_share=0.75,
+    random_share=1 / 3,
+    random_epsilon=0.3,
     alignment=0.2,
     follow_data=True,
 )

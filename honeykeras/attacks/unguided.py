@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks
+from honeykeras import _checks, random_patterns
 from honeykeras.attacks.base import Attack, Perturbed
 from honeykeras.outputs import LogitsFunction
 from honeykeras.ranges import RangeLike
@@ -91,7 +91,7 @@ class Noise(Unguided):
     name = "noise"
 
     def signs(self, shape: tuple[int, int, int], seed: tf.Tensor) -> tf.Tensor:
-        return _signs(shape, seed)
+        return random_patterns.noise(shape, seed)
 
 
 class Stripes(Unguided):
@@ -107,11 +107,11 @@ class Stripes(Unguided):
     name = "stripes"
 
     def signs(self, shape: tuple[int, int, int], seed: tf.Tensor) -> tf.Tensor:
-        return tf.broadcast_to(_signs((1, *shape[1:]), seed), shape)
+        return random_patterns.stripes(shape, seed)
 
 
 class RandomBlocks(Unguided):
-    """Blocks of a seventh of an image's side.
+    """Blocks of a seventh of an image's side, which begin anywhere.
 
     Example:
 
@@ -123,11 +123,4 @@ class RandomBlocks(Unguided):
     name = "blocks"
 
     def signs(self, shape: tuple[int, int, int], seed: tf.Tensor) -> tf.Tensor:
-        height, width, channels = shape
-        size = max(1, round(_BLOCK * max(height, width)))
-        blocks = _signs((math.ceil(height / size), math.ceil(width / size), channels), seed)
-        return tf.repeat(tf.repeat(blocks, size, axis=0), size, axis=1)[:height, :width]
-
-
-def _signs(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
-    return tf.where(tf.random.stateless_uniform(shape, seed) < 0.5, -1.0, 1.0)
+        return random_patterns.blocks(shape, seed, _BLOCK)

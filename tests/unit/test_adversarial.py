@@ -88,9 +88,9 @@ def test_goes_on_where_it_was_stopped(digits, tmp_path):
 
 
 def test_takes_as_many_passes_as_the_honeypot():
-    """Of the default recipe, each step is one plain and .75 of four for an example and two for the alignment."""
-    assert adversarial_epochs(hk.recipes.BALANCED, 70) == round(70 * 5.5 / 7)
-    assert adversarial_epochs(hk.recipes.SECRET, 70) == round(70 * 4 / 7)
+    """Of the default recipe, each step is one plain and .75 of three for an example and two for the alignment."""
+    assert adversarial_epochs(hk.recipes.BALANCED, 700) == 475
+    assert adversarial_epochs(hk.recipes.SECRET, 700) == 325
     assert adversarial_epochs(hk.recipes.PAPER, 70) == 10
     assert adversarial_epochs(hk.recipes.PAPER, 1) == 1
     aligned = dataclasses.replace(hk.recipes.PAPER, alignment=0.1, adversarial_share=1.0)
