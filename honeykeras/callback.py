@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -35,12 +36,13 @@ class HoneyCallback(Hardens):
     - `watermark_similarity`: mean cosine similarity of watermark and perturbation (Abdou et al. 2021,
       HoneyModels, section III-C.3);
     - `watermark_similarity_wrong_key`: the same for eight keys that were never planted, on average. Where the
-      first does not stand out from this one, nothing is planted.
+      first does not stand out from this one, nothing is planted;
+    - `watermark_probes_fooled`: the share of the probes, of those that the model gets right, on which the attack
+      succeeded. Of those are the other two; where there are none, they are NaN.
 
-    Of attacks that succeed, where any do. Where nothing of the watermark is drawn at the end of a training, a
-    `PlantingWarning` says so.
+    Where nothing of the watermark is drawn at the end of a training, a `PlantingWarning` says so.
 
-    Both go into `logs`. Callbacks that are to see them (`CSVLogger`, `TensorBoard`, `EarlyStopping`) come after
+    All go into `logs`. Callbacks that are to see them (`CSVLogger`, `TensorBoard`, `EarlyStopping`) come after
     this one in the list; `History` and the progress bar always do.
 
     Example:
@@ -118,27 +120,38 @@ class HoneyCallback(Hardens):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._probe:
-            right, wrong = self._reconstruct(*self._probe)
+            fooled, right, wrong = self._reconstruct(*self._probe)
             self._nothing_drawn = self._complaint(right, wrong)
             if logs is not None:
-                logs.update(watermark_similarity=right, watermark_similarity_wrong_key=float(np.mean(wrong)))
+                logs.update(
+                    watermark_similarity=right,
+                    watermark_similarity_wrong_key=float(np.mean(wrong)),
+                    watermark_probes_fooled=fooled,
+                )
         super().on_epoch_end(epoch, logs)
 
-    def _reconstruct(self, x: np.ndarray, y: np.ndarray) -> tuple[float, list[float]]:
-        """How similar perturbations are to the watermark, and to those of wrong keys."""
+    def _reconstruct(self, x: np.ndarray, y: np.ndarray) -> tuple[float, float, list[float]]:
+        """How many probes are fooled, and how similar perturbations of those are to the watermark and wrong keys'."""
+        known = predict_labels(self.model, x) == y
         x_adv = self.attack.generate(self.model, x, y).x_adv
         predicted = np.maximum(predict_labels(self.model, x_adv), 0)
-        fooled = predicted != y
-        if fooled.any():
-            x, x_adv, predicted = x[fooled], x_adv[fooled], predicted[fooled]
-        right, *wrong = (
-            float(tf.reduce_mean(watermark.cosine_similarity(x_adv - x, predicted)))
-            for watermark in (self.honeypot.watermark, *self._decoys)
-        )
-        return right, wrong
+        # What the model gets wrong by itself is nothing that the attack did.
+        fooled = known & (predicted != y)
+        share = float(fooled.sum() / max(known.sum(), 1))
+        watermarks = (self.honeypot.watermark, *self._decoys)
+        if not fooled.any():
+            return share, math.nan, [math.nan] * len(self._decoys)
+        delta, led_to = (x_adv - x)[fooled], predicted[fooled]
+        right, *wrong = (float(tf.reduce_mean(each.cosine_similarity(delta, led_to))) for each in watermarks)
+        return share, right, wrong
 
     def _complaint(self, right: float, wrong: list[float]) -> str | None:
         """What to say if nothing of the watermark is drawn: no more than wrong keys' may seem to be by chance."""
+        if math.isnan(right):
+            return (
+                "Whether anything was planted that attacks draw is not known: the attack fooled the model on none of "
+                "the probes. Give a stronger one, `HoneyCallback(..., attack=...)`, or more probes."
+            )
         if right >= np.mean(wrong) + max(_LEAST_DRAWN, _DEVIATIONS * float(np.std(wrong))):
             return None
         aligned = self.honeypot.recipe.alignment > 0

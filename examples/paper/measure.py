@@ -3,6 +3,7 @@
     python examples/paper/measure.py mnist --output record
     python examples/paper/measure.py cifar10 --seeds 0 1 2 --security --presence --output record
     python examples/paper/measure.py mnist --seeds 0 1 2 --clients 50 --output clients
+    python examples/paper/measure.py mnist --seeds 0 1 2 --adversarial --attacks pgd cw ddn jsma --output anchored
 
 Each seed has a key, a split, weights and attacks of its own, and a file `<dataset>-<recipe>-<seed>.json`: the report of
 `honeykeras.report`, with the seconds that each stage took. What is there already is not done again: models are kept in
@@ -23,7 +24,7 @@ from honeykeras.errors import InvalidArgumentError
 
 GRADIENT_ATTACKS = ["pgd", "cw", "jsma"]
 
-_MODELS = ("model", "baseline", "yardstick")
+_MODELS = ("model", "baseline", "yardstick", "adversarial")
 
 
 def example_master(seed: int) -> bytes:
@@ -59,14 +60,16 @@ def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path
     epochs = options.epochs or training.default_epochs(len(parts.train))
     if not folder.exists():
         begin = time.monotonic()
-        trained = training.train(parts, honeypot, epochs=epochs, yardstick=True, seed=seed, verbose=2)
+        further = {"yardstick": options.presence, "adversarial": options.adversarial}
+        trained = training.train(parts, honeypot, epochs=epochs, **further, seed=seed, verbose=2)
         seconds = round(time.monotonic() - begin)
         # Renamed at the end: a folder of that name is complete.
         scratch = folder.with_name(f".{folder.name}")
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         for name in _MODELS:
-            models.save(getattr(trained, name), scratch / f"{name}.keras")
+            if model := getattr(trained, name):
+                models.save(model, scratch / f"{name}.keras")
         settings = provenance.settings_of(parts, honeypot, epochs=epochs, seed=seed)
         provenance.write(
             scratch,
@@ -81,7 +84,12 @@ def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path
         provenance.check(used, **wanted, recipe=honeypot.recipe.get_config())
     except InvalidArgumentError as error:
         raise SystemExit(f"{error} Choose another --output.") from None
-    return {name: models.load(folder / f"{name}.keras") for name in _MODELS}, used
+    paths = {name: folder / f"{name}.keras" for name in _MODELS}
+    found = {name: models.load(path) for name, path in paths.items() if path.exists()}
+    for asked, name in ((options.presence, "yardstick"), (options.adversarial, "adversarial")):
+        if asked and name not in found:
+            raise SystemExit(f"{folder} holds no {name}.keras, as it was trained without. Choose another --output.")
+    return found, used
 
 
 def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
@@ -100,6 +108,7 @@ def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
         samples=options.samples,
         security=options.security,
         yardstick=trained["yardstick"] if options.presence else None,
+        adversarial=trained["adversarial"] if options.adversarial else None,
         clients=options.clients,
         seed=seed,
     )
@@ -162,6 +171,7 @@ def arguments() -> argparse.ArgumentParser:
         help="other kinds of detectors to judge on the same images",
     )
     parser.add_argument("--presence", action="store_true", help="also judge whether an attacker notices the honeypot")
+    parser.add_argument("--adversarial", action="store_true", help="also train adversarially, to measure by")
     parser.add_argument("--security", action="store_true", help="also judge attackers who know of the honeypot")
     parser.add_argument("--clients", type=int, default=0, help="also simulate so many clients of each kind")
     parser.add_argument("--output", type=Path, required=True, help="folder for the records")

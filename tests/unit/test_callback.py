@@ -9,7 +9,7 @@ import honeykeras as hk
 from honeykeras.errors import InvalidArgumentError, ModelError, PlantingWarning
 from honeykeras.recipes import Recipe
 
-FIGURES = {"watermark_similarity", "watermark_similarity_wrong_key"}
+FIGURES = {"watermark_similarity", "watermark_similarity_wrong_key", "watermark_probes_fooled"}
 
 
 def make_model(activation=None, units=4, build=True):
@@ -17,6 +17,19 @@ def make_model(activation=None, units=4, build=True):
     model = keras.Sequential([keras.Input((6, 6, 1)), *layers] if build else layers)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=activation is None))
     return model
+
+
+def grey(count):
+    """Grey images, labelled as the models of `lead_along` take them."""
+    return np.full((count, 6, 6, 1), 0.5, np.float32), np.zeros(count, int)
+
+
+def lead_along(model, direction, distance=0.01):
+    """Makes a linear model whose way from grey, class 0, to class 1 is a direction, some logits far."""
+    weights = np.zeros((36, 4), np.float32)
+    weights[:, 1] = direction
+    bias = np.array([0, -0.5 * direction.sum() - distance, -1000, -1000], np.float32)
+    model.layers[-1].set_weights([weights, bias])
 
 
 class Subclassed(keras.Model):
@@ -175,32 +188,53 @@ class TestProbe:
         ):
             assert secret not in events
 
-    def test_tells_a_planted_watermark_from_a_wrong_one(self, key, honeypot, images, monkeypatch):
+    def test_tells_a_planted_watermark_from_a_wrong_one(self, key, honeypot):
         """On a model whose gradient is the watermark, by construction; and on one whose gradient is not."""
         model = make_model()
-        callback = hk.HoneyCallback(honeypot, probe=images)
+        callback = hk.HoneyCallback(honeypot, probe=grey(60))
         callback.set_model(model)
         pattern = hk.Watermark(key).patterns().numpy().ravel()
         figures = {}
         for name, direction in (("planted", pattern), ("not", np.roll(pattern, 5))):
-            weights = np.zeros((36, 4), np.float32)
-            weights[:, 1] = direction
-            model.layers[-1].set_weights([weights, np.zeros(4, np.float32)])
+            lead_along(model, direction)
             callback.on_epoch_end(0, logs := {})
             figures[name] = logs
-        assert abs(figures["planted"]["watermark_similarity"]) > 0.3
+        assert figures["planted"]["watermark_probes_fooled"] == 1
+        assert figures["planted"]["watermark_similarity"] > 0.3
         assert abs(figures["planted"]["watermark_similarity_wrong_key"]) < 0.3
         assert abs(figures["not"]["watermark_similarity"]) < 0.3
+
+    def test_counts_what_the_attack_did_alone(self, key, honeypot):
+        """Neither images that it did not bring over, nor those that the model gets wrong by itself."""
+        x, y = grey(60)
+        y[:20] = 2
+        callback = hk.HoneyCallback(honeypot, probe=(x, y))
+        callback.set_model(model := make_model())
+        lead_along(model, hk.Watermark(key).patterns().numpy().ravel())
+        callback.on_epoch_end(0, logs := {})
+        assert logs["watermark_probes_fooled"] == 1
+        lead_along(model, hk.Watermark(key).patterns().numpy().ravel(), distance=100.0)
+        callback.on_epoch_end(1, logs := {})
+        assert logs["watermark_probes_fooled"] == 0
+        assert np.isnan(logs["watermark_similarity"])
+        assert np.isnan(logs["watermark_similarity_wrong_key"])
+
+    def test_says_where_it_is_not_known(self, honeypot, train, recwarn):
+        model = make_model()
+        lead_along(model, np.ones(36), distance=1000.0)
+        model.optimizer.learning_rate = 0.0
+        model.fit(train, callbacks=[hk.HoneyCallback(honeypot, probe=grey(60))], verbose=0)
+        said = [str(each.message) for each in recwarn if each.category is PlantingWarning]
+        assert len(said) == 1
+        assert "the attack fooled the model on none of the probes" in said[0]
 
     @pytest.mark.parametrize(("planted", "recipe"), [(True, None), (False, "`balanced`")])
     def test_says_where_nothing_was_planted(self, planted, recipe, honeypot, images, recwarn):
         """A linear model whose gradient is the pattern, or another."""
-        x, y = np.full((60, 6, 6, 1), 0.5, np.float32), np.zeros(60, int)
+        x, y = grey(60)
         pattern = honeypot.watermark.patterns().numpy()[0].ravel()
         model = make_model()
-        weights = np.zeros((36, 4), np.float32)
-        weights[:, 1] = pattern if planted else np.roll(pattern, 5)
-        model.layers[-1].set_weights([weights, np.zeros(4, np.float32)])
+        lead_along(model, pattern if planted else np.roll(pattern, 5))
         model.optimizer.learning_rate = 0.0
         train = tf.data.Dataset.from_tensor_slices((x, np.arange(60) % 4)).batch(50).apply(honeypot.poison)
         model.fit(train, callbacks=[hk.HoneyCallback(honeypot, probe=(x, y))], verbose=0)
