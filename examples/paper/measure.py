@@ -38,10 +38,11 @@ def example_key(recipe: str, seed: int, parts: data.Data) -> hk.WatermarkKey:
     return hk.WatermarkKey(example_master(seed), parts.input_shape, parts.num_classes, pattern=family)
 
 
-def make_attacks(names: list[str], parts: data.Data, seed: int) -> list[attacks.Attack]:
-    """The attacks, as they are measured."""
+def make_attacks(names: list[str], parts: data.Data, seed: int, steps: int = 40) -> list[attacks.Attack]:
+    """The attacks, as they are measured; `steps` are those of projected gradient descent."""
     settings = {
-        **{name: {"epsilon": parts.epsilon, "seed": seed} for name in ("pgd", "nes", "square")},
+        **{name: {"epsilon": parts.epsilon, "seed": seed} for name in ("nes", "square", "noise", "stripes", "blocks")},
+        "pgd": {"epsilon": parts.epsilon, "steps": steps, "seed": seed},
         # Far fewer iterations than the attack's defaults: quantising undoes the last of what they gain.
         "cw": {
             "binary_search_steps": 4,
@@ -96,7 +97,7 @@ def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
     """Trains, attacks and judges once; returns the report."""
     parts = data.load(options.dataset, seed=seed)
     trained, used = train(options, seed, parts, folder)
-    judged = make_attacks(options.attacks, parts, seed)
+    judged = make_attacks(options.attacks, parts, seed, options.steps)
     begin = time.monotonic()
     found = hk.evaluate(
         trained["model"],
@@ -161,6 +162,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", choices=[recipe.name for recipe in recipes.ALL], default=recipes.BALANCED.name)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds to measure")
     parser.add_argument("--attacks", nargs="+", choices=attacks.names(), default=GRADIENT_ATTACKS, help="which attacks")
+    parser.add_argument("--steps", type=int, default=40, help="steps of projected gradient descent")
     parser.add_argument("--samples", type=int, default=200, help="images that each attack is run on")
     parser.add_argument("--epochs", type=int, help="epochs, instead of what the data set needs")
     parser.add_argument(

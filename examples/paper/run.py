@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument(
         "--attacks", nargs="+", choices=attacks.names(), default=measure.GRADIENT_ATTACKS, help="which attacks"
     )
+    parser.add_argument("--steps", type=int, default=40, help="steps of projected gradient descent")
     parser.add_argument("--samples", type=int, default=200, help="images that each attack is run on")
     parser.add_argument("--epochs", type=int, help="epochs, instead of what the data set needs")
     parser.add_argument("--seed", type=int, default=0, help="seed of key, split, weights and attacks")
@@ -46,7 +47,8 @@ def main() -> None:
         common += ["--epochs", str(options.epochs)]
     swept = sweep.run(sweep.arguments().parse_args([*common, *sweep_arguments(options)]))
     for recipe in _JUDGED:
-        chosen = [*common, "--recipe", recipe, "--samples", str(options.samples), "--output", str(options.output)]
+        chosen = [*common, "--recipe", recipe, "--steps", str(options.steps), "--samples", str(options.samples)]
+        chosen += ["--output", str(options.output)]
         path = measure.record(measure.arguments().parse_args([*chosen, *_JUDGED[recipe]]), options.seed, swept)
         document = report.read(path)
         report.write_page(path.with_suffix(".html"), document, overwrite=True)

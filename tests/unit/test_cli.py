@@ -339,7 +339,7 @@ class TestSteps:
         assert hk.detection.load(tmp_path / "new.hk", model).detector_id == new.detector_id
 
     def test_evaluate(self, trained, key_path, tmp_path, capsys, monkeypatch):
-        monkeypatch.setattr("honeykeras.evaluation.evasion._STEPS", 20)
+        monkeypatch.setattr("honeykeras.evaluation.evasion._STEPS", 2)
         models = ["--model", str(trained / "model.keras"), "--baseline", str(trained / "baseline.keras")]
         arguments = [
             "--key",
