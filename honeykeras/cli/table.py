@@ -82,7 +82,7 @@ def _figures(evaluation: Evaluation) -> Table:
 def _past(evaluation: Evaluation) -> Table:
     """What gets past, beside what fools other models."""
     columns = ["undetected", "plain: fooled", *(["adversarial: fooled"] if evaluation.adversarial_accuracy else [])]
-    table = _table("What gets past, in percent of the images attacked", "", *columns)
+    table = _table("What gets past, in percent of those attacked", "", *columns)
     for name, found in evaluation.compared.items():
         others = (found.plain, found.adversarial)[: len(columns) - 1]
         table.add_row(
