@@ -106,8 +106,8 @@ class MinimumNorm(Attack):
         """
 
     @abc.abstractmethod
-    def move(self, delta: tf.Tensor, gradient: tf.Tensor, step_size: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
-        """Perturbations one step on, within their budgets."""
+    def project(self, delta: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
+        """Perturbations, brought to or into their budgets."""
 
     @abc.abstractmethod
     def loss(self, logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -154,7 +154,8 @@ class MinimumNorm(Attack):
                 cosine = (1 + tf.cos(math.pi * tf.cast(count, tf.float32) / self.steps)) / 2
                 budget = self.next_budget(walk, seen, _LAST_GAMMA + (self.gamma - _LAST_GAMMA) * cosine)
                 budget = tf.minimum(tf.where(tf.math.is_nan(budget), walk.budget, budget), most)
-                moved = self.move(walk.delta, seen.gradient, _LAST_STEP + (1 - _LAST_STEP) * cosine, budget)
+                step_size = _LAST_STEP + (1 - _LAST_STEP) * cosine
+                moved = self.project(walk.delta + step_size * _of_length(seen.gradient, 1.0), budget)
                 delta = (tf.clip_by_value(x + width * moved, low, high) - x) / width
                 return count + 1, walk._replace(delta=delta, budget=budget)
 
@@ -202,8 +203,8 @@ class DDN(MinimumNorm):
         # It alone does not anneal this.
         return walk.budget * tf.where(seen.fooled, 1 - self.gamma, 1 + self.gamma)
 
-    def move(self, delta: tf.Tensor, gradient: tf.Tensor, step_size: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
-        return _of_length(delta + step_size * _of_length(gradient, 1.0), budget)
+    def project(self, delta: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
+        return _of_length(delta, budget)
 
     def loss(self, logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
@@ -250,9 +251,8 @@ class FMNL2(_FMN):
     def size(self, delta: tf.Tensor) -> tf.Tensor:
         return _l2(delta)
 
-    def move(self, delta: tf.Tensor, gradient: tf.Tensor, step_size: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
-        moved = delta + step_size * _of_length(gradient, 1.0)
-        return _of_length(moved, tf.minimum(budget, _l2(moved)))
+    def project(self, delta: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
+        return _of_length(delta, tf.minimum(budget, _l2(delta)))
 
 
 class FMNLinf(_FMN):
@@ -271,9 +271,9 @@ class FMNLinf(_FMN):
     def size(self, delta: tf.Tensor) -> tf.Tensor:
         return tf.reduce_max(tf.abs(_flat(delta)), axis=1)
 
-    def move(self, delta: tf.Tensor, gradient: tf.Tensor, step_size: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
+    def project(self, delta: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
         radius = column(budget, delta)
-        return tf.clip_by_value(delta + step_size * _of_length(gradient, 1.0), -radius, radius)
+        return tf.clip_by_value(delta, -radius, radius)
 
 
 class FMNL0(_FMN):
@@ -300,12 +300,11 @@ class FMNL0(_FMN):
         more = tf.maximum(walk.budget + 1, tf.floor(walk.budget * (1 + gamma)))
         return tf.maximum(tf.where(seen.fooled, fewer, more), 1.0)
 
-    def move(self, delta: tf.Tensor, gradient: tf.Tensor, step_size: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
-        moved = delta + step_size * _of_length(gradient, 1.0)
+    def project(self, delta: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
         # Exactly as many, whatever ties there are.
-        order = tf.argsort(tf.abs(_flat(moved)), axis=1, direction="DESCENDING", stable=True)
+        order = tf.argsort(tf.abs(_flat(delta)), axis=1, direction="DESCENDING", stable=True)
         rank = tf.cast(tf.argsort(order, axis=1, stable=True), tf.float32)
-        return tf.where(tf.reshape(rank < budget[:, None], tf.shape(delta)), moved, 0.0)
+        return tf.where(tf.reshape(rank < budget[:, None], tf.shape(delta)), delta, 0.0)
 
 
 def _flat(x: tf.Tensor) -> tf.Tensor:

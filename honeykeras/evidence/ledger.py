@@ -141,9 +141,12 @@ class Ledger:
             ]
         )
         self.queries += len(seen)
-        now = (self.accused_at == 0) & (crossed.min(axis=0) < _NEVER)
-        self.accused_at = np.where(now, crossed.min(axis=0), self.accused_at)
-        self.accused_by = np.where(now, crossed.argmin(axis=0), self.accused_by)
+        self._accuse(crossed.min(axis=0), crossed.argmin(axis=0))
+
+    def _accuse(self, at: np.ndarray, by: np.ndarray | int) -> None:
+        """Accuses of what a statistic found at a query, under the keys that nothing was found under before."""
+        now = (self.accused_at == 0) & (at < _NEVER)
+        self.accused_at, self.accused_by = np.where(now, at, self.accused_at), np.where(now, by, self.accused_by)
 
     def merge(self, other: Ledger) -> None:
         """Takes in what another ledger of the same client holds: of another replica, or of a later stretch of time.
@@ -164,12 +167,7 @@ class Ledger:
                 f"`other` must go by the same rules, {self.rules}. Received: a ledger that goes by {other.rules}."
             )
         looked, shares = _looks(self.sums["all"].count, other.sums["all"].count)
-        theirs = np.where(other.accused_at > 0, self.queries + other.accused_at, 0)
-        now = (self.accused_at == 0) & (theirs > 0)
-        self.accused_at, self.accused_by = (
-            np.where(now, theirs, self.accused_at),
-            np.where(now, other.accused_by, self.accused_by),
-        )
+        self._accuse(np.where(other.accused_at > 0, self.queries + other.accused_at, _NEVER), other.accused_by)
         self.queries += other.queries
         for name, sums in self.sums.items():
             sums.merge(other.sums[name])
@@ -180,9 +178,7 @@ class Ledger:
             # Of the checkpoints that were passed, the last one is looked at.
             statistic = self.sums["all"].statistic(self.rules)[None]
             crossed = self._crossed("all", statistic, np.array([self.queries]), shares[-1:])
-            now = (self.accused_at == 0) & (crossed < _NEVER)
-            self.accused_at = np.where(now, crossed, self.accused_at)
-            self.accused_by = np.where(now, STATISTICS.index("all"), self.accused_by)
+            self._accuse(crossed, STATISTICS.index("all"))
 
     @property
     def evidence(self) -> Evidence:

@@ -47,6 +47,14 @@ def _rates(caught):
     )
 
 
+@pytest.fixture(scope="session")
+def right(digits, classifier):
+    """Test digits that the classifier gets right."""
+    x, y = digits.test.x, digits.test.y
+    chosen = classifier.predict(x, verbose=0).argmax(axis=1) == y
+    return x[chosen][:40], y[chosen][:40]
+
+
 @pytest.fixture
 def rates():
     """A function: the rates of a detector that catches so many of 40."""

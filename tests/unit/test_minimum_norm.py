@@ -11,14 +11,6 @@ KINDS = [DDN, FMNL2, FMNLinf, FMNL0]
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
-@pytest.fixture(scope="module")
-def right(digits, classifier):
-    """Test digits that the classifier gets right."""
-    x, y = digits.test.x, digits.test.y
-    chosen = classifier.predict(x, verbose=0).argmax(axis=1) == y
-    return x[chosen][:40], y[chosen][:40]
-
-
 def sizes(delta, order):
     return np.linalg.norm(delta.reshape(len(delta), -1), order, axis=1)
 

@@ -10,14 +10,6 @@ KINDS = [Noise, Stripes, RandomBlocks]
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
-@pytest.fixture(scope="module")
-def right(digits, classifier):
-    """Test digits that the classifier gets right."""
-    x, y = digits.test.x, digits.test.y
-    chosen = classifier.predict(x, verbose=0).argmax(axis=1) == y
-    return x[chosen][:40], y[chosen][:40]
-
-
 def drawn(kind, shape):
     """The signs that two grey inputs of a shape are given."""
     model = keras.Sequential([keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(2)])
