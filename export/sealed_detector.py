@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from honeykeras.detection import CalibratedDetector
 from honeykeras.evidence import Observations, Observer
+from honeykeras.evidence.observations import ANSWER_PREFIX
 from honeykeras.evidence.observer import Sight
 from honeykeras.export.sealed_vector import SealedVector, seal_vector
 from honeykeras.export.sealing import ID_BYTES, SealingKey
@@ -34,6 +35,7 @@ class SealedDetector:
 
     Attributes:
         num_classes: How many classes the model must have.
+        observer: The observer that was sealed too, if any.
         vector: The vector, to be tracked by the archive that exports the function.
     """
 
@@ -92,18 +94,19 @@ class SealedDetector:
         score = tf.where(tf.math.is_nan(beyond), tf.ones_like(beyond), tf.sigmoid(beyond))
         return tf.cast(score, tf.float32), flag
 
-    def observe(self, observer: Observer, x: tf.Tensor, logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What evidence is made of, by name.
+    def observe(self, x: tf.Tensor, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the observer that was sealed sees, by the names that `evidence` has for answers.
 
         Args:
-            observer: The one that was sealed.
             x: As for a call.
             logits: What the model says of them, shape `(batch, num_classes)`.
 
         Returns:
-            The fields of `evidence.Observations`, floats as float32 or float64; and `nearness` and `margin`, shape
-            `(batch,)`, float32, which are the same for all.
+            The fields of `evidence.Observations`, floats as float32 or float64; and nearness and margin of the rules,
+            shape `(batch,)`, float32, which are the same for all.
         """
+        observer = self.observer
+        assert observer is not None  # noqa: S101 - for mypy: without one there is no signature that asks.
         count = tf.shape(x)[0]
         _, _, *weights = self._open()
         sealed = tf.reshape(self.vector.read(), [-1])[self._length :]
@@ -117,12 +120,13 @@ class SealedDetector:
             sight = Sight(tf.cast(patterns, tf.float64), centres, scales, sure)
             seen = observer.look(x, tf.cast(logits, tf.float32), sight)
         names = (field.name for field in dataclasses.fields(Observations))
+        answers = dict(zip(names, seen, strict=True))
+        answers |= {"nearness": tf.repeat(nearness, count), "margin": tf.repeat(margin, count)}
         # Not all that speak with a server know half precision.
-        answers = {
-            name: tf.cast(each, tf.float32) if each.dtype == tf.float16 else each
-            for name, each in zip(names, seen, strict=True)
+        return {
+            f"{ANSWER_PREFIX}{name}": tf.cast(each, tf.float32) if each.dtype == tf.float16 else each
+            for name, each in answers.items()
         }
-        return {**answers, "nearness": tf.repeat(nearness, count), "margin": tf.repeat(margin, count)}
 
     def _with_weights(self, weights: Sequence[tf.Tensor]) -> keras.StatelessScope:
         """The detector's networks, with weights that were sealed."""

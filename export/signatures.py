@@ -16,7 +16,6 @@ import tensorflow as tf
 from honeykeras import _checks
 from honeykeras._messages import reason
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.evidence import Observer
 from honeykeras.export import policies, requests
 from honeykeras.export.sealed_detector import SealedDetector
 from honeykeras.outputs import Logits
@@ -79,7 +78,7 @@ def make_signatures(
         `serving_default`, `classify`, and `predict_images` where inputs are images, or the user's own. With a detector
         also `extended`, of `inputs` to `probabilities`, `score` and `flag`; and for each signature `NAME` that it is
         not the twin of, `extended_NAME`, with `score` and `flag` beside what that gives. With an observer also
-        `extended_evidence`, as `extended` and with what evidence is made of.
+        `extended_evidence` and `extended_evidence_NAME`, as these and with what evidence is made of.
 
     Raises:
         InvalidArgumentError: If class names do not fit, or the user's signatures cannot be used.
@@ -97,22 +96,25 @@ def make_signatures(
     if sealed is None:
         return build(lambda x, model=None: core(x, model)[form])
     endpoints = build(lambda x, model=None: core.public(x, policy, form, model))
-    operator = _Operator(core, form)
-    twins = {name: operator.with_verdict(each) for name, each in build(operator).items()}
-    if own is None:
-        first = twins.pop(DEFAULT)
-    else:
-        plain = _Operator(core, _PROBABILITIES)
-        first = plain.with_verdict(standard(plain)[DEFAULT])
-    operators = {EXTENDED: first, **{f"{EXTENDED}_{name}": twin for name, twin in twins.items()}}
-    if sealed.observer is not None:
-        if EVIDENCE in operators:
-            raise InvalidArgumentError(
-                "No signature may be called `evidence`, as what ledgers need is told by `extended_evidence`. "
-                f"Received: signatures {sorted(endpoints)}."
-            )
-        operators[EVIDENCE] = Endpoint(core.evidence(sealed, sealed.observer), first.inputs)
-    return {**endpoints, **operators}
+
+    def twins(prefix: str, evidence: bool) -> dict[str, Endpoint]:
+        operator = _Operator(core, form, evidence)
+        found = {name: operator.with_verdict(each) for name, each in build(operator).items()}
+        if own is None:
+            first = found.pop(DEFAULT)
+        else:
+            plain = _Operator(core, _PROBABILITIES, evidence)
+            first = plain.with_verdict(standard(plain)[DEFAULT])
+        return {prefix: first, **{f"{prefix}_{name}": twin for name, twin in found.items()}}
+
+    operators = twins(EXTENDED, evidence=False)
+    observing = {} if sealed.observer is None else twins(EVIDENCE, evidence=True)
+    if operators.keys() & observing.keys():
+        raise InvalidArgumentError(
+            "No signature may be called `evidence`, as what ledgers need is told by `extended_evidence`. "
+            f"Received: signatures {sorted(endpoints)}."
+        )
+    return {**endpoints, **operators, **observing}
 
 
 def check_class_names(names: Sequence[str] | None, num_classes: int) -> list[str]:
@@ -141,9 +143,9 @@ class _Core:
     ) -> None:
         logits = Logits(model, input_shape, None if sealed is None else sealed.num_classes)
         self._input_shape, self._input_range = input_shape, input_range
-        self._logits, self.num_classes = logits, logits.num_classes
+        self.num_classes = logits.num_classes
 
-        # A function of its own, so that it stands in the graph once and not in each signature.
+        # Functions of their own, so that they stand in the graph once and not in each signature.
         @tf.function(autograph=False)
         def run(x: tf.Tensor) -> dict[str, tf.Tensor]:
             outputs = model(x, training=False)
@@ -152,23 +154,25 @@ class _Core:
                 answers["score"], answers["flag"] = sealed(x, outputs)
             return answers
 
-        self._run = run
+        @tf.function(autograph=False)
+        def observe(x: tf.Tensor, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {} if sealed is None else sealed.observe(x, logits.of_output(outputs))
 
-    def __call__(self, x: tf.Tensor, model: keras.Model | None = None) -> dict[str, tf.Tensor]:
-        """What the model says and the detector finds; or what another model says, which has the same classes."""
-        answers = self._run(x := requests.numbers(x, self._input_shape, self._input_range))
+        self._run, self._observe = run, observe
+
+    def __call__(self, x: tf.Tensor, model: keras.Model | None = None, evidence: bool = False) -> dict[str, tf.Tensor]:
+        """What the model says and the detector finds; or what another model says, which has the same classes.
+
+        Args:
+            x: Inputs, as they arrived.
+            model: The other model, if it is to say it.
+            evidence: Whether what evidence is made of is found, too.
+        """
+        x = requests.numbers(x, self._input_shape, self._input_range)
+        answers = self._run(x)
+        if evidence:
+            answers = {**answers, **self._observe(x, answers[_OUTPUTS])}
         return answers if model is None else {**answers, _OUTPUTS: tf.cast(model(x, training=False), tf.float32)}
-
-    def evidence(self, sealed: SealedDetector, observer: Observer) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-        """A function of inputs to what the model says, the detector finds, and evidence is made of."""
-
-        def extended_evidence(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            x = requests.numbers(inputs, self._input_shape, self._input_range)
-            answers = self._run(x)
-            seen = sealed.observe(observer, x, self._logits.of_output(answers[_OUTPUTS]))
-            return {**{name: answers[name] for name in (_PROBABILITIES, "score", "flag")}, **seen}
-
-        return extended_evidence
 
     def public(self, x: tf.Tensor, policy: str, form: str, model: keras.Model | None) -> tf.Tensor:
         """What clients are told."""
@@ -179,26 +183,28 @@ class _Core:
 class _Operator:
     """A classifier that answers as the model does, and keeps what the detector found for the signature to tell."""
 
-    def __init__(self, core: _Core, form: str) -> None:
-        self._core, self._form = core, form
+    def __init__(self, core: _Core, form: str, evidence: bool) -> None:
+        self._core, self._form, self._evidence = core, form, evidence
         self._found: list[dict[str, tf.Tensor]] = []
 
     def __call__(self, x: tf.Tensor, model: keras.Model | None = None) -> tf.Tensor:
-        self._found.append(self._core(x, model))
+        self._found.append(self._core(x, model, self._evidence))
         return self._found[-1][self._form]
 
     def with_verdict(self, endpoint: Endpoint) -> Endpoint:
-        """A signature, with `score` and `flag` beside what it gives."""
+        """A signature, with `score`, `flag` and what evidence is made of beside what it gives."""
 
         def extended(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             self._found.clear()
             outputs = endpoint.function(*inputs)
-            if len(self._found) != 1 or {"score", "flag"} & outputs.keys():
+            found = [{name: each[name] for name in each.keys() - {_OUTPUTS, _PROBABILITIES}} for each in self._found]
+            if len(found) != 1 or found[0].keys() & outputs.keys():
                 raise InvalidArgumentError(
-                    "A signature must call the classifier once, and give nothing called `score` or `flag`. Received: "
-                    f"one that calls it {len(self._found)} times and gives {sorted(outputs)}."
+                    "A signature must call the classifier once, and give nothing called `score` or `flag`"
+                    f"{' or `evidence_...`' if self._evidence else ''}. Received: one that calls it {len(found)} times "
+                    f"and gives {sorted(outputs)}."
                 )
-            return {**outputs, "score": self._found[0]["score"], "flag": self._found[0]["flag"]}
+            return {**outputs, **found[0]}
 
         return Endpoint(extended, endpoint.inputs)
 

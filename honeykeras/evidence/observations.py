@@ -21,6 +21,10 @@ _FIELDS: Mapping[str, tuple[type[np.generic], int]] = {
 }
 
 
+ANSWER_PREFIX = "evidence_"
+"""What the names of outputs begin with by which an artifact tells its operator what evidence is made of."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Observations:
     """What was seen of queries, in the order in which they came.
@@ -64,7 +68,7 @@ class Observations:
 
     @classmethod
     def of_answers(cls, answers: Mapping[str, Any]) -> Observations:
-        """Those that an artifact's signature `extended_evidence` tells of queries.
+        """Those that an artifact's signature `extended_evidence`, or a twin of it, tells of queries.
 
         Args:
             answers: Arrays or tensors by the names of its outputs, as a client of TensorFlow Serving has them.
@@ -74,10 +78,11 @@ class Observations:
         """
         found: dict[str, np.ndarray] = {}
         for name, (dtype, rank) in _FIELDS.items():
-            value = np.asarray(answers[name], dtype) if name in answers else None
+            told = f"{ANSWER_PREFIX}{name}"
+            value = np.asarray(answers[told], dtype) if told in answers else None
             if value is None or value.ndim != rank or len(value) != len(found.get("classes", value)):
                 raise InvalidArgumentError(
-                    f"`answers` must be those of the signature `extended_evidence`, with `{name}` of {rank} "
+                    f"`answers` must be those of the signature `extended_evidence`, with `{told}` of {rank} "
                     f"{'axes' if rank > 1 else 'axis'}. Received: "
                     f"{f'outputs {sorted(answers)}' if value is None else f'shape {value.shape}'}."
                 )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from honeykeras import _checks
+from honeykeras.evidence.observations import ANSWER_PREFIX
 from honeykeras.names import ALPHA
 
 LEAST_MARGIN = 0.05
@@ -62,9 +63,12 @@ class Rules:
             answers: Arrays or tensors by the names of its outputs, of one query at least.
             **settings: What is to be other than the defaults: `alpha`, `grace`, `window` or `remembered`.
         """
-        num_classes, dimensions = np.shape(answers["reading_projections"])[1], np.shape(answers["views"])[1]
-        nearness, margin = (float(np.asarray(answers[name])[0]) for name in ("nearness", "margin"))
-        return cls(num_classes, dimensions, nearness, **{"margin": margin, **settings})
+        projections, views, nearness, margin = (
+            np.asarray(answers[f"{ANSWER_PREFIX}{name}"])
+            for name in ("reading_projections", "views", "nearness", "margin")
+        )
+        num_classes, dimensions = projections.shape[1], views.shape[1]
+        return cls(num_classes, dimensions, float(nearness[0]), **{"margin": float(margin[0]), **settings})
 
     def allowed(self, weight: Any, maximum: Callable[[Any, Any], Any] = np.maximum) -> Any:
         """How much of a sum of projections may be nobody's doing.

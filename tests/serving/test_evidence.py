@@ -71,7 +71,7 @@ def test_through_the_loader_of_tensorflow_serving(server, told, signatures, digi
     expected = answers(signatures, x)
     assert set(found) == set(expected)
     assert_alike(evidence.Observations.of_answers(found), evidence.Observations.of_answers(expected))
-    for name in ("probabilities", "score", "nearness", "margin"):
+    for name in ("probabilities", "score", "evidence_nearness", "evidence_margin"):
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-5)
 
 
@@ -94,11 +94,33 @@ def test_beside_it_is_what_extended_tells(signatures, digits):
         assert np.array_equal(found[name], expected[name].numpy())
 
 
+def test_twins_of_all_signatures_tell_it(signatures, digits):
+    """Whichever signature a client asks, its twin tells what it gives, the verdict, and what evidence is made of."""
+    x = digits.test.x[:6]
+    expected = evidence.Observations.of_answers(answers(signatures, x))
+    floats = tf.train.Feature
+    serialized = [
+        tf.train.Example(
+            features=tf.train.Features(feature={"inputs": floats(float_list=tf.train.FloatList(value=each.ravel()))})
+        ).SerializeToString()
+        for each in x
+    ]
+    told = signatures["extended_evidence_classify"](inputs=tf.constant(serialized))
+    assert set(signatures["extended_classify"].structured_outputs) < set(told)
+    assert_alike(evidence.Observations.of_answers(told), expected)
+    pixels = np.round(x * 255).astype(np.uint8)
+    png = [tf.io.encode_png(each).numpy() for each in pixels]
+    told = signatures["extended_evidence_predict_images"](image_bytes=tf.constant(png))
+    rounded = answers(signatures, (pixels / 255).astype(np.float32))
+    assert_alike(evidence.Observations.of_answers(told), evidence.Observations.of_answers(rounded))
+    np.testing.assert_allclose(told["score"], rounded["score"], atol=1e-5)
+
+
 def test_what_is_not_finite_leaves_no_trace(signatures, digits):
     x = digits.test.x[:3].copy()
     x[1] = np.nan
     found = answers(signatures, x)
-    assert all(np.isfinite(found[name]).all() for name in ("views", "projections", "readings"))
+    assert all(np.isfinite(found[f"evidence_{name}"]).all() for name in ("views", "projections", "readings"))
 
 
 def test_without_an_observer_there_is_no_such_signature(keyed):
@@ -125,7 +147,7 @@ def test_a_threshold_of_other_data_leaves_the_rest_as_it_is(told, classifier, de
     )
     assert np.array_equal(after["flag"], other.flag(digits.test.x))
     for name in ("views", "projections", "codes", "nearness", "margin"):
-        assert np.array_equal(before[name], after[name])
+        assert np.array_equal(before[f"evidence_{name}"], after[f"evidence_{name}"])
 
 
 def test_must_be_the_detectors(classifier, detector, digits, sealing_key, tmp_path):
@@ -150,9 +172,15 @@ def test_no_signature_of_a_users_may_take_its_place(classifier, detector, observ
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda told: told.pop("views"), "with `views` of 2 axes. Received: outputs"),
-        (lambda told: told.update(codes=told["codes"][0]), r"with `codes` of 2 axes. Received: shape \(64,\)"),
-        (lambda told: told.update(projections=told["projections"][:1]), r"with `projections` of 1 axis"),
+        (lambda told: told.pop("evidence_views"), "with `evidence_views` of 2 axes. Received: outputs"),
+        (
+            lambda told: told.update(evidence_codes=told["evidence_codes"][0]),
+            r"with `evidence_codes` of 2 axes. Received: shape \(64,\)",
+        ),
+        (
+            lambda told: told.update(evidence_projections=told["evidence_projections"][:1]),
+            r"with `evidence_projections` of 1 axis",
+        ),
     ],
 )
 def test_other_answers_are_refused(signatures, digits, change, message):
