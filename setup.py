@@ -7,7 +7,20 @@ REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 SERVING = ["tensorflow-serving-api>=2.19"]
 # model-signing imports pyOpenSSL without declaring it.
 SIGNING = ["model-signing>=1.1", "pyOpenSSL>=24"]
-CLI = [*REPORT, *SERVING, "click>=8.2", "rich>=13"]
+GATEWAY = [
+    *REPORT,
+    *SERVING,
+    *SIGNING,
+    "fastapi>=0.115",
+    "grpcio-health-checking>=1.60",
+    "limits>=3.14",
+    "prometheus-client>=0.20",
+    "redis>=5",
+    "structlog>=24",
+    "tomli>=2; python_version < '3.11'",
+    "uvicorn>=0.30",
+]
+CLI = [*REPORT, *SERVING, *SIGNING, "click>=8.2", "rich>=13"]
 
 setup(
     name="honeykeras",
@@ -28,12 +41,14 @@ setup(
         "honeykeras.evaluation",
         "honeykeras.evidence",
         "honeykeras.export",
+        "honeykeras.gateway",
         "honeykeras.report",
         "honeykeras.sweep",
     ],
     package_data={
         "honeykeras": ["py.typed"],
         "honeykeras.export": ["deploy/*.jinja"],
+        "honeykeras.gateway": ["*.jinja"],
         "honeykeras.report": ["schema.json", "*.jinja"],
     },
     install_requires=[
@@ -51,13 +66,16 @@ setup(
     ],
     extras_require={
         "cli": CLI,
+        "gateway": GATEWAY,
         "report": REPORT,
         "serving": SERVING,
         "signing": SIGNING,
         "test": [
             *CLI,
-            *SIGNING,
+            *GATEWAY,
             "check-jsonschema>=0.30",  # for the schema of compose files, which it ships
+            "httpx>=0.27",
+            "fakeredis[lua]>=2.26",
             "hypothesis>=6.100",
             "kubernetes-validate>=1.30",
             "pytest>=8",

@@ -16,8 +16,7 @@ from honeykeras._messages import file_reason
 from honeykeras.detection import CalibratedDetector
 from honeykeras.errors import InvalidArgumentError, ModelError, StorageError
 from honeykeras.evidence import Observer
-from honeykeras.export import batching, graph, leaks, names, sealed_vector, signatures, warmup
-from honeykeras.export.policies import POLICIES
+from honeykeras.export import batching, graph, leaks, names, policies, sealed_vector, signatures, warmup
 from honeykeras.export.publish import check_version, new_version
 from honeykeras.export.sealed_detector import SealedDetector
 from honeykeras.export.sealed_vector import SealedVector
@@ -98,7 +97,7 @@ def save_guarded(
     detector: CalibratedDetector,
     sealing_key: SealingKey,
     *,
-    policy: str = "uniform",
+    policy: str = policies.DEFAULT,
     key_paths: Sequence[str] = KEY_PATHS,
     version: int | None = None,
     class_names: Sequence[str] | None = None,
@@ -121,9 +120,9 @@ def save_guarded(
         path: As for `save`.
         detector: The model's detector, calibrated. Its id goes into the manifest.
         sealing_key: What opens the artifact. Save it where one of `key_paths` finds it.
-        policy: What clients are told of an input that is flagged: `uniform` (all classes alike), `reject` (all
-            zeros), `decoy` (the two most probable classes change places) or `observe` (the model's answer). Of logits
-            as of probabilities.
+        policy: What clients are told of an input that is flagged: `mislead` (the model's label, and how sure it is
+            goes up where it goes down), `observe` (the model's answer), `decoy` (the two most probable classes change
+            places), `uniform` (all classes alike) or `reject` (all zeros). Of logits as of probabilities.
         key_paths: Where the server finds the key; the first that is there is taken. What neither starts with
             `/` nor is a URL, such as `gs://...`, is relative to the version folder.
         version: As for `save`.
@@ -170,7 +169,7 @@ def check_arguments(
     path: PathLike,
     version: int | None = None,
     *,
-    policy: str = "uniform",
+    policy: str = policies.DEFAULT,
     key_paths: Sequence[str] = KEY_PATHS,
     class_names: Sequence[str] | None = None,
     num_classes: int | None = None,
@@ -182,7 +181,7 @@ def check_arguments(
         LeakError: If the name of the model's folder says what it is.
         StorageError: If the version exists already, or the model's folder is none.
     """
-    _checks.one_of("policy", policy, POLICIES)
+    _checks.one_of("policy", policy, policies.POLICIES)
     sealed_vector.check_key_paths(key_paths)
     if num_classes is not None:
         signatures.check_class_names(class_names, num_classes)

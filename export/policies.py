@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from honeykeras import names
+
 
 def observe(outputs: tf.Tensor) -> tf.Tensor:
     """The answer as it is: flags are for operators alone."""
@@ -33,8 +35,40 @@ def decoy(outputs: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.equal(every, classes[:, :1]), values[:, 1:], with_second)
 
 
+def mislead(outputs: tf.Tensor) -> tf.Tensor:
+    """The label stays, and how sure the model is of it goes up where it goes down.
+
+    The margin of the first class before the second is turned round within intervals of a fixed length, so that who
+    climbs by scores climbs the wrong way (Chen et al. 2022, Adversarial Attack on Attackers). Who looks at labels sees
+    nothing, and a clean input that is flagged by mistake keeps its label.
+    """
+    values, classes = tf.math.top_k(outputs, 2)
+    first, second = values[:, :1], values[:, 1:]
+    total = first + second
+    sums_to_one = tf.abs(tf.reduce_sum(outputs, axis=1, keepdims=True) - 1) < _ROUNDING
+    are_probabilities = sums_to_one & tf.reduce_all(outputs >= 0, axis=1, keepdims=True)
+    least = tf.constant(_LEAST, outputs.dtype)
+    ratio = tf.math.log(tf.maximum(first, least)) - tf.math.log(tf.maximum(second, least))
+    margin = tf.where(are_probabilities, ratio, first - second)
+    turned = tf.maximum((2 * tf.floor(margin / _PERIOD) + 1) * _PERIOD - margin, _TIE)
+    share = tf.where(are_probabilities, tf.sigmoid(turned) * total, (total + turned) / 2)
+    every = tf.range(tf.shape(outputs)[1])[None]
+    with_second = tf.where(tf.equal(every, classes[:, 1:]), total - share, outputs)
+    return tf.where(tf.equal(every, classes[:, :1]), share, with_second)
+
+
+# In units of logits: short enough that a step of an attack meets several, long enough that most steps are within one.
+_PERIOD = 1.0
+# That far at least the first class stays before the second.
+_TIE = 1e-3
+_LEAST = 1e-30
+_ROUNDING = 1e-3
+
+DEFAULT = names.POLICIES[0]
+"""The one that nobody sees who looks at labels, and that leaves a clean input's label as it is."""
+
 POLICIES: Mapping[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    policy.__name__: policy for policy in (observe, reject, decoy, uniform)
+    policy.__name__: policy for policy in (mislead, observe, reject, decoy, uniform)
 }
 """What makes an answer of the model's logits or probabilities, shape `(batch, num_classes)`, by name."""
 

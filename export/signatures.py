@@ -55,7 +55,7 @@ def make_signatures(
     input_range: InputRange | None,
     class_names: Sequence[str] | None,
     sealed: SealedDetector | None = None,
-    policy: str = "uniform",
+    policy: str = policies.DEFAULT,
     own: OwnSignatures | None = None,
 ) -> Mapping[str, Endpoint]:
     """The functions to export, by the name of their signature, each with what it takes.

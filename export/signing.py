@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from honeykeras import manifest
@@ -113,6 +113,30 @@ def verify_signature(version: PathLike, public_key: PathLike) -> None:
         ) from None
 
 
+def sign_bytes(content: bytes, private_key: PathLike) -> bytes:
+    """A signature of a document (ECDSA with SHA-256).
+
+    Raises:
+        KeyFileError: If there is no such key in the file, or others can read it.
+        StorageError: If the file cannot be read.
+    """
+    return _check_key(private_key, private=True).sign(content, ec.ECDSA(hashes.SHA256()))
+
+
+def is_signed(content: bytes, signature: bytes, public_key: PathLike) -> bool:
+    """Whether a document is what was signed.
+
+    Raises:
+        KeyFileError: If there is no such key in the file.
+        StorageError: If the file cannot be read.
+    """
+    try:
+        _check_key(public_key, private=False).verify(signature, content, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
 def _hashing(hashing: Any) -> Any:
     # By default, files that git would use are left out, and could be added unseen.
     return hashing.Config().set_ignored_paths(paths=[], ignore_git_paths=False)
@@ -123,8 +147,8 @@ def _check_folder(version: PathLike) -> None:
         raise StorageError(f"{version} must be a version folder. Received: no such folder.")
 
 
-def _check_key(path: PathLike, *, private: bool) -> None:
-    """Raises an error that names the file and not its content."""
+def _check_key(path: PathLike, *, private: bool) -> Any:
+    """The key in a file; raises an error that names the file and not its content."""
     kind = "private" if private else "public"
     content = read_file(path, f"{kind} key", private=private)
     try:
@@ -140,6 +164,7 @@ def _check_key(path: PathLike, *, private: bool) -> None:
             f"{path} must hold a {kind} EC key as PEM, not encrypted, on the curve P-256, P-384 or P-521. Received: "
             f"{received}. Make one: honeykeras export signing-keys."
         )
+    return key
 
 
 def _library() -> tuple[Any, Any, Any]:

@@ -36,8 +36,8 @@ STRATEGIES = ("mirrored",)
 DETECTORS = ("key", "logistic", "full", "paper", "trapdoor")
 """Kinds of detectors."""
 
-POLICIES = ("uniform", "reject", "decoy", "observe")
-"""What clients are told of an input that is flagged."""
+POLICIES = ("mislead", "observe", "decoy", "uniform", "reject")
+"""What clients are told of an input that is flagged; the first is the default, and the last two can be seen by all."""
 
 MAX_FPR = 0.01
 """The false positive rate that thresholds are calibrated to unless another is asked for."""

@@ -20,6 +20,7 @@ from honeykeras.cli.inspect import inspect
 from honeykeras.cli.keygen import keygen
 from honeykeras.cli.quickstart import quickstart
 from honeykeras.cli.report import report
+from honeykeras.cli.serve import serve
 from honeykeras.cli.train import train
 from honeykeras.cli.verify import verify
 from honeykeras.errors import HoneyKerasError
@@ -36,7 +37,9 @@ def cli() -> None:
     """Turn a Keras classifier into a honeypot for adversaries."""
 
 
-for _command in (keygen, check, train, attack, detector, evaluate, report, quickstart, export, verify, inspect):
+for _command in (
+    keygen, check, train, attack, detector, evaluate, report, quickstart, export, verify, inspect, serve,
+):  # fmt: skip
     cli.add_command(_command)
 
 

@@ -179,10 +179,11 @@ samples = click.option(
 policy = click.option(
     "--policy",
     type=click.Choice(names.POLICIES),
-    default="uniform",
+    default=names.POLICIES[0],
     show_default=True,
-    help="What clients of the sealed model are told of an input that is flagged: uniform (all classes alike), reject "
-    "(all zeros), decoy (the two most probable classes change places) or observe (the model's answer).",
+    help="What clients of the sealed model are told of an input that is flagged: mislead (the model's label, and how "
+    "sure it is goes up where it goes down), observe (the model's answer), decoy (the two most probable classes change "
+    "places), uniform (all classes alike) or reject (all zeros). The last two can be seen by all.",
 )
 
 # How a classifier is read from an artifact that needs a key, as `load_model` does.

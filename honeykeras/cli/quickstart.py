@@ -31,6 +31,8 @@ WRITTEN = (
     "model_card.json",
     "serving",
     "model.key",
+    "signing.pem",
+    "signing.pub",
 )
 """What the command leaves in its folder."""
 
@@ -76,8 +78,9 @@ def quickstart(
 
     Trains a classifier as a honeypot, fits a detector, attacks, judges the detector beside its controls, and exports
     the model twice: to hand out, and with that detector sealed in it. Writes watermark.key, model.keras,
-    baseline.keras, training.json, detector.hk, report.json, report.html, model_card.md, model_card.json, serving/ and
-    model.key, which opens the sealed one, into the output folder: all of them at the end, or nothing.
+    baseline.keras, training.json, detector.hk, report.json, report.html, model_card.md, model_card.json, serving/,
+    model.key, which opens the sealed one, and signing.pem and signing.pub, by which both are signed, into the output
+    folder: all of them at the end, or nothing. `honeykeras serve` serves what it leaves.
     """
     check_absent(output, overwrite, WRITTEN)
     planted = recipes.get(recipe, poison_rate, amplitude)
@@ -101,7 +104,7 @@ def quickstart(
             verbose=verbose,
         )
     table.show(evaluation)
-    click.echo(f"Wrote {', '.join(WRITTEN)} to {output}.")
+    click.echo(f"Wrote {', '.join(WRITTEN)} to {output}. Serve it: honeykeras serve {output}")
 
 
 def run(
@@ -126,7 +129,7 @@ def run(
     from honeykeras.detection.calibration import check_sample_size
     from honeykeras.evaluation import fit_detector
     from honeykeras.evidence import Observer
-    from honeykeras.export import SealingKey, save, save_guarded
+    from honeykeras.export import SealingKey, save, save_guarded, signing
 
     click.echo(f"1/5  Loading {source.source}")
     parts = source.load(seed=seed, input_range=input_range, verbose=verbose)
@@ -165,7 +168,7 @@ def run(
     # What stands in a URL.
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", parts.name).strip(".-") or "model"
     named: dict[str, Any] = {"class_names": parts.class_names}
-    save(trained.model, folder / "serving" / f"{name}-public", keep_secret=detector, **named)
+    public = save(trained.model, folder / "serving" / f"{name}-public", keep_secret=detector, **named)
     # The other kinds do not look with an extractor.
     observer = (
         Observer(detector, parts.calibration.inputs, verbose=verbose)
@@ -173,5 +176,8 @@ def run(
         else None
     )
     guarded: dict[str, Any] = {"policy": policy, "observer": observer, **named}
-    save_guarded(trained.model, folder / "serving" / name, detector, sealing_key, **guarded)
+    hosted = save_guarded(trained.model, folder / "serving" / name, detector, sealing_key, **guarded)
+    signing.write_key_pair(folder / "signing.pem", folder / "signing.pub")
+    for version in (public, hosted):
+        signing.sign(version, folder / "signing.pem")
     return evaluation

@@ -111,8 +111,7 @@ class Vault:
 
     def seal(self, client: str, ledger: Ledger) -> bytes:
         """A client's ledger, sealed."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return nonce + self._cipher(client).encrypt(nonce, to_bytes(ledger), None)
+        return self.seal_bytes(client, to_bytes(ledger))
 
     def open(self, client: str, sealed: bytes, rules: Rules) -> Ledger:
         """The ledger that was sealed for a client.
@@ -121,13 +120,25 @@ class Vault:
             InvalidArgumentError: If it is one of other rules.
             KeyFileError: If it was sealed under another secret or for another client, or altered.
         """
+        return from_bytes(self.open_bytes(client, sealed), rules)
+
+    def seal_bytes(self, client: str, content: bytes) -> bytes:
+        """What else is kept of a client, sealed."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._cipher(client).encrypt(nonce, content, None)
+
+    def open_bytes(self, client: str, sealed: bytes) -> bytes:
+        """What `seal_bytes` sealed for a client.
+
+        Raises:
+            KeyFileError: If it was sealed under another secret or for another client, or altered.
+        """
         try:
-            content = self._cipher(client).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
+            return self._cipher(client).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
         except (InvalidTag, ValueError, TypeError):
             raise KeyFileError(
                 "The sealed ledger does not open: it was altered, or sealed under another secret or for another client."
             ) from None
-        return from_bytes(content, rules)
 
     def _cipher(self, client: str) -> ChaCha20Poly1305:
         info = b"ledger/" + client.encode()

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 import honeykeras as hk
 from honeykeras import attacks, export
 from honeykeras.errors import InvalidArgumentError, LeakError, ModelError, StorageError
-from honeykeras.export import leaks, warmup
+from honeykeras.export import leaks, policies, warmup
 
 ATOL = 1e-5
 
@@ -132,12 +132,34 @@ class TestPolicy:
             assert not said[flag].any()
         elif policy == "uniform":
             np.testing.assert_allclose(said[flag], 0.1)
+        elif policy == "mislead":
+            np.testing.assert_array_equal(said.argmax(axis=1), honest.argmax(axis=1))
+            np.testing.assert_allclose(said.sum(axis=1), 1, atol=1e-5)
+            assert (said[flag] != honest[flag]).any(axis=1).all()
         else:
             order = np.argsort(-honest[flag], axis=1)
             np.testing.assert_array_equal(np.sort(said[flag]), np.sort(honest[flag]))
             np.testing.assert_array_equal(said[flag].argmax(axis=1), order[:, 1])
             changed = (said[flag] != honest[flag]).sum(axis=1)
             assert (changed == 2).all()
+
+    def test_misled_is_who_climbs_by_scores(self):
+        """Within an interval the margin goes down where the model's goes up, for logits as for probabilities."""
+        margins = np.arange(0.05, 0.95, 0.1)
+        logits = np.zeros((len(margins), 4), np.float32)
+        logits[:, 0] = margins + 1
+        logits[:, 2] = 1
+        said = policies.mislead(tf.constant(logits)).numpy()
+        np.testing.assert_allclose(said[:, 0] - said[:, 2], 1 - margins, atol=1e-5)
+        np.testing.assert_array_equal(said[:, [1, 3]], 0)
+        said = policies.mislead(tf.nn.softmax(logits)).numpy()
+        np.testing.assert_allclose(np.log(said[:, 0] / said[:, 2]), 1 - margins, atol=1e-4)
+
+    @pytest.mark.parametrize("row", [[1, 0, 0], [0.5, 0.5, 0], [1 / 3] * 3, [-3, -3, -9], [0, 0, 0], [30, -30, 2]])
+    def test_of_any_row_the_first_class_stays_first(self, row):
+        said = policies.mislead(tf.constant([row], tf.float32)).numpy()
+        assert np.isfinite(said).all()
+        assert said.argmax() == np.argmax(row)
 
     def test_holds_for_all_signatures_that_clients_use(self, version, decided, queries):
         """Else another signature would be the way around it."""

@@ -53,4 +53,4 @@ def test_own_data_and_model_come_to_a_served_answer(digits, server, tmp_path, mo
     assert np.allclose(plain["probabilities"].sum(axis=1), 1, atol=1e-5)
     assert np.allclose(extended["probabilities"], told["probabilities"], atol=1e-6)
     assert set(extended) == {"probabilities", "score", "flag"}
-    assert told["views"].shape[0] == 5
+    assert told["evidence_views"].shape[0] == 5

@@ -212,7 +212,7 @@ class TestExport:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (["--policy", "nan"], "'nan' is not one of 'uniform', 'reject', 'decoy', 'observe'"),
+            (["--policy", "nan"], "'nan' is not one of 'mislead', 'observe', 'decoy', 'uniform', 'reject'"),
             (["--sealing-key", "{folder}/k.key"], "must hold a sealing key"),
             (["--output", "{tmp}/honeypot"], "The name of a model's folder must not tell"),
             (["--input-range", "0,1"], "`--input-range` is for an artifact without a detector"),

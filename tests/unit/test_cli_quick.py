@@ -66,7 +66,7 @@ MISTAKES = [
     ("quickstart --dataset {folder} --features {folder}/none", "must be a file features.json at"),
     ("quickstart --recipe papr", "'papr' is not one of"),
     ("quickstart --kind=", "'' is not one of 'key'"),
-    ("quickstart --policy nan", "'nan' is not one of 'uniform'"),
+    ("quickstart --policy nan", "'nan' is not one of 'mislead'"),
     ("quickstart --max-fpr 2", "2.0 is not in the range 0<x<1"),
     ("quickstart --max-fpr nan", "'nan' must be a finite number"),
     ("quickstart --samples 0", "0 is not in the range"),

@@ -1,0 +1,192 @@
+"""`run`: a gateway as a process, from its start to the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+import uvicorn
+
+from honeykeras._messages import first_line
+from honeykeras.errors import HoneyKerasError, InvalidArgumentError
+from honeykeras.gateway import rest, rpc
+from honeykeras.gateway.failures import RequestError
+from honeykeras.gateway.guard import Guard
+from honeykeras.gateway.in_process import InProcess
+from honeykeras.gateway.policy import Policy
+from honeykeras.gateway.rates import Rates
+
+# For so long requests that are under way are waited for, in seconds, before connections are cut.
+_DRAIN = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Ports:
+    """Where a gateway listens.
+
+    Attributes:
+        host: The address that clients reach.
+        rest: Port of the REST API; 0 takes any that is free.
+        grpc: Port of the gRPC API; None for none.
+        private_host: The address that operators reach.
+        private: Port of metrics and the page; 0 takes any that is free.
+    """
+
+    host: str = "127.0.0.1"
+    rest: int = 8501
+    grpc: int | None = None
+    private_host: str = "127.0.0.1"
+    private: int = 0
+
+
+class _Server(uvicorn.Server):
+    """A server of HTTP whose signals somebody else handles."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def run(
+    guard: Guard,
+    models: Sequence[str],
+    ports: Ports,
+    *,
+    rates: Rates,
+    private: Any = None,
+    read_policy: Callable[[], Policy] | None = None,
+    started: Callable[[Ports], None] = lambda ports: None,
+    said: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Serves until the process is told to end (SIGTERM, SIGINT); then answers what is under way.
+
+    Args:
+        guard: Who answers.
+        models: The names of the models that it is to answer for.
+        ports: Where it listens.
+        rates: How often clients may ask.
+        private: The application that operators reach, if there is one.
+        read_policy: Reads the policy anew, at SIGHUP. One that cannot be read or used is refused, and the old one
+            stays.
+        started: Is told, once it listens, on which ports.
+        said: Is told in a line what operators want to know.
+
+    Raises:
+        HoneyKerasError: If it cannot begin.
+    """
+
+    async def limit(client: str) -> None:
+        await rates.check(guard.policy, client)
+
+    async with contextlib.AsyncExitStack() as stack:
+        await guard.backend.start()
+        stack.push_async_callback(guard.backend.close)
+        stack.push_async_callback(guard.store.close)
+        await _check(guard, models)
+        servers = [_http(rest.make_app(guard, limit), ports.host, ports.rest)]
+        if private is not None:
+            servers.append(_http(private, ports.private_host, ports.private))
+        sockets = [stack.enter_context(_socket(server.config.host, server.config.port)) for server in servers]
+        grpc_port = await stack.enter_async_context(_rpc(guard, limit, ports))
+        ending = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ending.set)
+        if read_policy is not None:
+            again = functools.partial(reload, guard, models, read_policy, said)
+            loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(again()))
+        serving = [
+            asyncio.ensure_future(server.serve(sockets=[each])) for server, each in zip(servers, sockets, strict=True)
+        ]
+        while not all(server.started for server in servers):
+            await asyncio.sleep(0.01)
+        numbers = [each.getsockname()[1] for each in sockets]
+        started(dataclasses.replace(ports, rest=numbers[0], grpc=grpc_port, private=numbers[-1]))
+        await ending.wait()
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*serving)
+
+
+def _http(app: Any, host: str, port: int) -> _Server:
+    # Which server it is, is nobody's business.
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_DRAIN,
+    )
+    return _Server(config)
+
+
+def _socket(host: str, port: int) -> socket.socket:
+    """A port that is bound, so that one that is taken is told at once."""
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise _taken(host, port, error.strerror or "an error") from None
+
+
+def _taken(host: str, port: int, why: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"The gateway must be able to listen at {host}:{port}. Received: {why}. Choose another port, or end who has it."
+    )
+
+
+@contextlib.asynccontextmanager
+async def _rpc(guard: Guard, limit: Callable[[str], Any], ports: Ports) -> AsyncIterator[int | None]:
+    if ports.grpc is None:
+        yield None
+        return
+    server, alive = rpc.make_server(guard, limit)
+    try:
+        port = server.add_insecure_port(f"{ports.host}:{ports.grpc}")
+    except RuntimeError:
+        raise _taken(ports.host, ports.grpc, "the port is taken") from None
+    await server.start()
+    await rpc.set_health(alive, True)
+    try:
+        yield port
+    finally:
+        await rpc.set_health(alive, False)
+        await server.stop(_DRAIN)
+
+
+async def _check(guard: Guard, models: Sequence[str]) -> None:
+    try:
+        await guard.check(models)
+    except RequestError as error:
+        raise InvalidArgumentError(f"The model must answer before it is served. Received: {error.message}.") from None
+
+
+async def reload(
+    guard: Guard, models: Sequence[str], read_policy: Callable[[], Policy], said: Callable[[str], None]
+) -> None:
+    """Takes a policy in the place of another, with the versions that it serves; or leaves all as it is and says why."""
+    old = guard.policy
+    try:
+        policy = read_policy()
+        if isinstance(guard.backend, InProcess):
+            await guard.backend.choose(policy.serve, policy.labels)
+        guard.policy = policy
+        try:
+            await _check(guard, models)
+        except HoneyKerasError:
+            guard.policy = old
+            if isinstance(guard.backend, InProcess):
+                await guard.backend.choose(old.serve, old.labels)
+            raise
+    except HoneyKerasError as error:
+        said(f"The policy was refused, and version {old.version} stays: {first_line(error)}")
+    else:
+        said(f"Policy version {policy.version} is in force, after version {old.version}.")
