@@ -66,6 +66,7 @@ setup(
     ],
     extras_require={
         "cli": CLI,
+        "client": ["tensorflow-serving-api>=2.19", "urllib3>=2"],
         "gateway": GATEWAY,
         "report": REPORT,
         "serving": SERVING,

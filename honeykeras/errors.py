@@ -12,6 +12,7 @@ Every error that the library raises on purpose is one of these::
     ├── SecretSerializationError (TypeError)   something that holds a secret was to be serialized
     ├── LeakError                              an artifact was to be published with a secret in it
     ├── SignatureError                         an artifact is not what was signed, or in another's place
+    ├── ServingError                           a model that is served does not answer
     └── MissingDependencyError (ImportError)   an optional package is needed
 
 A message says what must hold, what was received and, where it is not plain, what to do. No message ever
@@ -30,6 +31,7 @@ __all__ = [
     "ModelError",
     "PassphraseError",
     "SecretSerializationError",
+    "ServingError",
     "SignatureError",
     "StorageError",
 ]
@@ -73,6 +75,18 @@ class LeakError(HoneyKerasError):
 
 class SignatureError(HoneyKerasError):
     """An artifact is not what was signed, was signed by somebody else or nobody, or stands in another's place."""
+
+
+class ServingError(HoneyKerasError):
+    """A model that is served does not answer a request, or refuses it.
+
+    Attributes:
+        status: The status of HTTP, or the name of gRPC's; None where nobody answered.
+    """
+
+    def __init__(self, message: str, status: int | str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class MissingDependencyError(HoneyKerasError, ImportError):

@@ -18,9 +18,11 @@ from honeykeras.cli.evaluate import evaluate
 from honeykeras.cli.export import export
 from honeykeras.cli.inspect import inspect
 from honeykeras.cli.keygen import keygen
+from honeykeras.cli.policy import policy
 from honeykeras.cli.quickstart import quickstart
 from honeykeras.cli.report import report
 from honeykeras.cli.serve import serve
+from honeykeras.cli.traffic import traffic
 from honeykeras.cli.train import train
 from honeykeras.cli.verify import verify
 from honeykeras.errors import HoneyKerasError
@@ -38,7 +40,8 @@ def cli() -> None:
 
 
 for _command in (
-    keygen, check, train, attack, detector, evaluate, report, quickstart, export, verify, inspect, serve,
+    keygen, check, train, attack, detector, evaluate, report, quickstart, export, verify, inspect,
+    serve, policy, traffic,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -166,6 +166,7 @@ class Guard:
                     f"{{{','.join(signature.outputs)}}}.",
                 )
         answer = await self.backend.run(model, _twin(name, found), inputs)
+        _check_answer(answer, signature, inputs)
         scores_name = reactions.scores_of(signature)
         scores = None if scores_name is None else answer.outputs[scores_name]
         judged = await self._judge(client, model, answer, scores, policy, now)
@@ -280,6 +281,14 @@ def _labels(
             standing.told.remember(seen.codes[row], int(own[row]) if label is None else label)
         labels.append(label)
     return labels
+
+
+def _check_answer(answer: Answer, signature: Signature, inputs: Mapping[str, np.ndarray]) -> None:
+    """Raises `RequestError` if there is not an answer, and a verdict, for each input."""
+    count = max(len(value) if value.ndim else 1 for value in inputs.values())
+    rows = {name: value.shape[:1] for name, value in answer.outputs.items()}
+    if {*signature.outputs, "score", "flag"} - rows.keys() or set(rows.values()) != {(count,)}:
+        raise RequestError("INTERNAL", "The model's answer is not what its signature says")
 
 
 def _public(found: Mapping[str, Signature]) -> dict[str, Signature]:

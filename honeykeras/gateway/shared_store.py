@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import dataclasses
 import io
 import json
+import weakref
 from typing import Any
 
 import numpy as np
@@ -67,9 +69,16 @@ class SharedStore(Store):
         self._errors = load_optional("redis.exceptions", "gateway", "A Redis of replicas").RedisError
         self._vault, self._secret, self._policy = Vault(secret), secret, policy
         self._held: collections.OrderedDict[str, tuple[int, bytes, Standing]] = collections.OrderedDict()
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._swap = self._redis.register_script(_SWAP)
 
     async def update(self, client: str, change: Change[T]) -> T:
+        # Of this replica's own requests one client's are counted one after the other.
+        lock = self._locks.setdefault(client, asyncio.Lock())
+        async with lock:
+            return await self._update(client, change)
+
+    async def _update(self, client: str, change: Change[T]) -> T:
         key = f"gateway:{pseudonym(self._secret, client)}"
         number, sealed, _ = self._held.get(client, (0, b"", None))
         expected = number
