@@ -20,6 +20,7 @@ GATEWAY = [
     "tomli>=2; python_version < '3.11'",
     "uvicorn>=0.30",
 ]
+CLIENT = [*SERVING, "urllib3>=2"]
 CLI = [*REPORT, *SERVING, *SIGNING, "click>=8.2", "rich>=13"]
 
 setup(
@@ -66,13 +67,14 @@ setup(
     ],
     extras_require={
         "cli": CLI,
-        "client": ["tensorflow-serving-api>=2.19", "urllib3>=2"],
+        "client": CLIENT,
         "gateway": GATEWAY,
         "report": REPORT,
         "serving": SERVING,
         "signing": SIGNING,
         "test": [
             *CLI,
+            *CLIENT,
             *GATEWAY,
             "check-jsonschema>=0.30",  # for the schema of compose files, which it ships
             "httpx>=0.27",
@@ -82,6 +84,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.7",
             "pyyaml>=6",
+            "schemathesis>=4",
             "tensorboard>=2.18",
         ],
     },

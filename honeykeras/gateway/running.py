@@ -120,7 +120,7 @@ def _http(app: Any, host: str, port: int) -> _Server:
         app,
         host=host,
         port=port,
-        log_level="error",
+        log_config=None,
         access_log=False,
         server_header=False,
         lifespan="off",

@@ -2,14 +2,18 @@
 
 import asyncio
 import dataclasses
+import json
+import re
 import shutil
 import socket
 import subprocess
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 import uvicorn
+import yaml
 
 from honeykeras.gateway import private
 from honeykeras.gateway.backend import Model
@@ -19,6 +23,8 @@ from honeykeras.gateway.metrics import Metrics
 from honeykeras.gateway.policy import Clients, Logs, Policy, digest_of
 from honeykeras.gateway.rest import make_app
 from honeykeras.gateway.traffic import Traffic
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "gateway"
 
 
 class Operators:
@@ -200,3 +206,23 @@ def _browse(run, app, width):
     finally:
         run(stop())
     return done.stdout
+
+
+class TestForPrometheus:
+    """The rules and the dashboard that are handed out ask for metrics that there are."""
+
+    NAMES = re.compile(r"\bgateway_[a-z_]+")
+
+    @pytest.mark.parametrize("name", ["alerts.yaml", "dashboard.json"])
+    def test_asks_for_what_there_is(self, watched, name):
+        _, operators = watched
+        there = set(self.NAMES.findall(operators.ask("/metrics").text))
+        asked = set(self.NAMES.findall((EXAMPLES / name).read_text()))
+        assert asked
+        assert asked <= there
+
+    def test_is_in_their_form(self):
+        (group,) = yaml.safe_load((EXAMPLES / "alerts.yaml").read_text())["groups"]
+        assert all(rule["alert"] and rule["expr"] and rule["annotations"]["summary"] for rule in group["rules"])
+        dashboard = json.loads((EXAMPLES / "dashboard.json").read_text())
+        assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
