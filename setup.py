@@ -13,7 +13,9 @@ GATEWAY = [
     *SIGNING,
     "fastapi>=0.115",
     "grpcio-health-checking>=1.60",
+    "httptools>=0.6",  # parses requests for uvicorn
     "limits>=3.14",
+    "orjson>=3.10",
     "prometheus-client>=0.20",
     "redis>=5",
     "structlog>=24",

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 import tensorflow as tf
 
 from honeykeras.gateway.failures import RequestError, invalid
@@ -41,7 +43,18 @@ def parse(body: bytes) -> dict[str, Any]:
     if not body.strip():
         raise invalid("JSON Parse error: The document is empty")
     try:
-        document, _ = json.JSONDecoder().raw_decode(body.decode().lstrip())
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = _parse_leniently(body)
+    if not isinstance(document, dict):
+        raise invalid(f"JSON Value: {_shown(document)} Is not object")
+    return document
+
+
+def _parse_leniently(body: bytes) -> Any:
+    """What has NaN, or something after its end; or why it is no JSON."""
+    try:
+        return json.JSONDecoder().raw_decode(body.decode().lstrip())[0]
     except UnicodeDecodeError as error:
         raise invalid(f"JSON Parse error: Invalid encoding in string. at offset: {error.start}") from None
     except json.JSONDecodeError as error:
@@ -49,9 +62,6 @@ def parse(body: bytes) -> dict[str, Any]:
     except (RecursionError, ValueError):
         # Lists in lists without end, and integers of thousands of digits.
         raise invalid("JSON Parse error: Terminate parsing due to Handler error. at offset: 0") from None
-    if not isinstance(document, dict):
-        raise invalid(f"JSON Value: {_shown(document)} Is not object")
-    return document
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
@@ -205,7 +215,7 @@ def _array(value: Any, tensor: Tensor) -> np.ndarray:
         return array.astype(tensor.dtype)
     if array.dtype.kind not in wanted:
         raise _unlike(value, tensor)
-    if tensor.dtype.kind != "b" and _has_truth(value):
+    if tensor.dtype.kind != "b" and _has_truth(value, array.ndim):
         raise _unlike(value, tensor)
     if tensor.dtype.kind in "iu":
         bounds = np.iinfo(tensor.dtype)
@@ -215,11 +225,12 @@ def _array(value: Any, tensor: Tensor) -> np.ndarray:
         return array.astype(tensor.dtype)
 
 
-def _has_truth(value: Any) -> bool:
+def _has_truth(value: Any, ndim: int) -> bool:
     """Whether there is `true` or `false` among numbers, which NumPy takes for 1 and 0."""
-    if isinstance(value, list):
-        return any(map(_has_truth, value)) if value and isinstance(value[0], list) else bool in set(map(type, value))
-    return isinstance(value, bool)
+    leaves: Iterable[Any] = [value]
+    for _ in range(ndim):
+        leaves = itertools.chain.from_iterable(leaves)
+    return bool in set(map(type, leaves))
 
 
 def _unlike(value: Any, tensor: Tensor) -> RequestError:

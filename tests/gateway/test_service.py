@@ -228,6 +228,24 @@ def test_ends_with_an_answer_for_all_that_is_under_way(home, tmp_path, digits):
     assert list((tmp_path / "logs" / "requests").glob("*.tfrecord"))
 
 
+def test_campaign(home, classifier, digits, tmp_path):
+    """The example lets all its clients loose on what a quickstart leaves."""
+    for name in ("serving", "model.key", "signing.pub"):
+        (tmp_path / name).symlink_to(home / name)
+    classifier.save(tmp_path / "model.keras")
+    sizes = ["--clients", "1", "--images", "2", "--queries", "12", "--honest", "5"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "gateway" / "campaign.py", tmp_path, "--dataset", "digits", *sizes,
+         "--output", tmp_path / "figures.json"],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text())["clients"]
+    assert set(figures) == {"PGD images", "NES", "Square", "HopSkipJump", "clean", "retries", "lime"}
+    assert all(each["ordinary"] for kind in ("PGD images", "NES", "Square", "HopSkipJump") for each in figures[kind])
+    assert figures["clean"][0] == {"accused_at": None, "queries": 5}
+
+
 class TestMistakes:
     def said(self, capsys, *words):
         assert command(["serve", *map(str, words)]) == 2

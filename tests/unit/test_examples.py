@@ -51,6 +51,12 @@ def test_evidence(tmp_path):
     assert "a ledger takes" in said
 
 
+def test_gateway(tmp_path):
+    said = run("tests/bench/gateway.py", "--rounds", 1, "--clients", 4, folder=tmp_path)
+    assert "requests a second" in said
+    assert "writing JSON" in said
+
+
 def test_indistinguishability(tmp_path):
     options = ["--rounds", 1, "--images", 120, "--subsamples", 10]
     said = run("tests/bench/indistinguishability.py", *options, folder=tmp_path)
