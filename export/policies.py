@@ -8,6 +8,14 @@ import tensorflow as tf
 
 from honeykeras import names
 
+PERIOD = 1.0
+"""The length of the intervals of `mislead`, in units of logits: short enough that an attack meets several, long enough
+that most of its steps are within one."""
+TIE = 1e-3
+"""That far at least the first class stays before the second."""
+LEAST = 1e-30
+ROUNDING = 1e-3
+
 
 def observe(outputs: tf.Tensor) -> tf.Tensor:
     """The answer as it is: flags are for operators alone."""
@@ -45,24 +53,17 @@ def mislead(outputs: tf.Tensor) -> tf.Tensor:
     values, classes = tf.math.top_k(outputs, 2)
     first, second = values[:, :1], values[:, 1:]
     total = first + second
-    sums_to_one = tf.abs(tf.reduce_sum(outputs, axis=1, keepdims=True) - 1) < _ROUNDING
+    sums_to_one = tf.abs(tf.reduce_sum(outputs, axis=1, keepdims=True) - 1) < ROUNDING
     are_probabilities = sums_to_one & tf.reduce_all(outputs >= 0, axis=1, keepdims=True)
-    least = tf.constant(_LEAST, outputs.dtype)
+    least = tf.constant(LEAST, outputs.dtype)
     ratio = tf.math.log(tf.maximum(first, least)) - tf.math.log(tf.maximum(second, least))
     margin = tf.where(are_probabilities, ratio, first - second)
-    turned = tf.maximum((2 * tf.floor(margin / _PERIOD) + 1) * _PERIOD - margin, _TIE)
+    turned = tf.maximum((2 * tf.floor(margin / PERIOD) + 1) * PERIOD - margin, TIE)
     share = tf.where(are_probabilities, tf.sigmoid(turned) * total, (total + turned) / 2)
     every = tf.range(tf.shape(outputs)[1])[None]
     with_second = tf.where(tf.equal(every, classes[:, 1:]), total - share, outputs)
     return tf.where(tf.equal(every, classes[:, :1]), share, with_second)
 
-
-# In units of logits: short enough that a step of an attack meets several, long enough that most steps are within one.
-_PERIOD = 1.0
-# That far at least the first class stays before the second.
-_TIE = 1e-3
-_LEAST = 1e-30
-_ROUNDING = 1e-3
 
 DEFAULT = names.POLICIES[0]
 """The one that nobody sees who looks at labels, and that leaves a clean input's label as it is."""

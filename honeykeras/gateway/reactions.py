@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from honeykeras.export import policies
 from honeykeras.gateway.tensors import Signature
@@ -46,6 +45,8 @@ def labels(scores: np.ndarray) -> np.ndarray:
 def altered(scores: np.ndarray, actions: list[str], told: list[int | None]) -> np.ndarray:
     """Answers as clients get them.
 
+    All that may become of a row is made of each, so that the time that it takes does not tell what became of it.
+
     Args:
         scores: What the model says, shape `(n, num_classes)`, probabilities or logits.
         actions: What becomes of each.
@@ -54,23 +55,31 @@ def altered(scores: np.ndarray, actions: list[str], told: list[int | None]) -> n
     Returns:
         Of the shape and dtype of `scores`.
     """
-    result = scores.copy()
-    for action in ("mislead", "reject"):
-        chosen = np.array([each == action for each in actions])
-        if chosen.any():
-            result[chosen] = policies.POLICIES[action](tf.constant(scores[chosen])).numpy()
-    for row, (action, label) in enumerate(zip(actions, told, strict=True)):
-        if action == "decoy":
-            result[row] = _telling(scores[row], label)
-    return result
+    rows = np.arange(len(scores))
+    first, second = np.argsort(-scores, axis=1, kind="stable")[:, :2].T
+    label = np.array([other if each is None else each for each, other in zip(told, second, strict=True)])
+    decoys = scores.copy()
+    decoys[rows, first], decoys[rows, label] = scores[rows, label], scores[rows, first]
+    made = {"mislead": misled(scores), "decoy": decoys, "reject": np.zeros_like(scores)}
+    chosen = [made.get(action, scores)[row] for row, action in zip(rows, actions, strict=True)]
+    return np.stack(chosen)
 
 
-def _telling(scores: np.ndarray, label: int | None) -> np.ndarray:
-    """A row in which the greatest score and that of a class have changed places."""
-    first, second = np.argsort(-scores, kind="stable")[:2]
-    other = second if label is None else label
+def misled(scores: np.ndarray) -> np.ndarray:
+    """What `export.policies.mislead` does in a graph: on a few rows, a graph would take longer than all the rest."""
+    rows = np.arange(len(scores))
+    first, second = np.argsort(-scores, axis=1, kind="stable")[:, :2].T
+    high, low = scores[rows, first], scores[rows, second]
+    total = high + low
+    are_probabilities = (np.abs(scores.sum(axis=1) - 1) < policies.ROUNDING) & (scores >= 0).all(axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        ratio = np.log(np.maximum(high, policies.LEAST)) - np.log(np.maximum(low, policies.LEAST))
+        margin = np.where(are_probabilities, ratio, high - low)
+        turned = (2 * np.floor(margin / policies.PERIOD) + 1) * policies.PERIOD - margin
+        turned = np.maximum(turned, policies.TIE).astype(scores.dtype)
+        share = np.where(are_probabilities, total / (1 + np.exp(-turned)), (total + turned) / 2)
     result = scores.copy()
-    result[first], result[other] = scores[other], scores[first]
+    result[rows, second], result[rows, first] = total - share, share
     return result
 
 

@@ -175,7 +175,7 @@ def gateway(run, backend):
 @pytest.fixture
 def make_gateway(run, backend):
     """Makes gateways of other policies."""
-    return lambda policy=None, **settings: Gateway(run, backend, policy, **settings)
+    return lambda policy=None, **settings: Gateway(run, settings.pop("backend", backend), policy, **settings)
 
 
 @pytest.fixture(scope="session")

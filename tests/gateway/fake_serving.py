@@ -23,22 +23,29 @@ class Server(prediction_service_pb2_grpc.PredictionServiceServicer, model_servic
 
     Attributes:
         address: Host and port.
-        fault: How it fails: `loading`, `unavailable`, `slow`, `hanging`, `wrong shapes`, `dropped`; nothing if None.
+        fault: How it fails: `loading`, `unavailable`, `slow`, `hanging`, `wrong shapes`; nothing if None.
         asked: The signatures that were asked for, in order.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, port=0, credentials=None):
         self.name, version = folder.name, folder / "1"
         self._loaded = tf.saved_model.load(str(version))
         saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
         self._definitions = saved.meta_graphs[0].signature_def
         self.fault, self.asked, self._let_go = None, [], threading.Event()
+        self._port, self._credentials = port, credentials
 
     def __enter__(self):
         self._server = grpc.server(futures.ThreadPoolExecutor(8))
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(self, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        where = f"127.0.0.1:{self._port}"
+        bound = (
+            self._server.add_insecure_port(where)
+            if self._credentials is None
+            else self._server.add_secure_port(where, self._credentials)
+        )
+        self.address = f"127.0.0.1:{bound}"
         self._server.start()
         return self
 
@@ -61,9 +68,6 @@ class Server(prediction_service_pb2_grpc.PredictionServiceServicer, model_servic
             time.sleep(0.3)
         if self.fault == "hanging":
             self._let_go.wait(30)
-        if self.fault == "dropped":
-            self._server.stop(0)
-            self._let_go.wait(1)
         function = self._loaded.signatures[request.model_spec.signature_name]
         given = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
         try:

@@ -1,7 +1,9 @@
 """Evidence decides what clients are told."""
 
 import asyncio
+import resource
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +11,14 @@ import tensorflow as tf
 
 from honeykeras import export
 from honeykeras.errors import InvalidArgumentError, StorageError
+from honeykeras.export import signing
+from honeykeras.gateway import policy_files, reactions, running
 from honeykeras.gateway.backend import Model
 from honeykeras.gateway.guard import Guard
 from honeykeras.gateway.in_process import InProcess, find_models
 from honeykeras.gateway.policy import Accusation, Clients, Evidence, Flag, Limits, Policy
+from honeykeras.gateway.rates import Rates
+from honeykeras.gateway.rest import make_app
 from honeykeras.gateway.stores import Memory
 
 PREDICT = "/v1/models/digits:predict"
@@ -162,6 +168,18 @@ class TestFlag:
         assert not told[2:].any()
 
 
+@pytest.mark.parametrize("scale", [0.1, 1.0, 20.0])
+@pytest.mark.parametrize("policy", ["mislead", "decoy", "reject"])
+def test_answers_are_those_of_the_artifacts_policies(policy, scale):
+    """Of probabilities as of logits, ties and certainties included."""
+    logits = np.random.default_rng(0).normal(0, scale, (200, 7)).astype(np.float32)
+    logits[:5] = [[1, 1, 0, 0, 0, 0, 0]] * 5
+    for scores in (logits, tf.nn.softmax(logits).numpy(), np.eye(7, dtype=np.float32)):
+        told = reactions.altered(scores, [policy] * len(scores), [None] * len(scores))
+        np.testing.assert_allclose(told, export.POLICIES[policy](tf.constant(scores)), atol=2e-6 * max(1, scale))
+        assert told.dtype == scores.dtype
+
+
 class TestShadow:
     def test_answers_are_the_models_and_what_would_have_been_is_told(self, make_gateway, marked, own):
         policy = Policy(shadow=True, accusation=Accusation(action="ban"))
@@ -251,7 +269,86 @@ class TestModels:
             run(backend.close())
 
 
+class TestVersions:
+    """A policy says which version is served; taking it back takes the version back."""
+
+    @pytest.fixture
+    def two(self, run, classifier, detector, tmp_path):
+        key = export.SealingKey.generate()
+        key.save(tmp_path / "model.key")
+        signing.write_key_pair(tmp_path / "s.pem", tmp_path / "s.pub")
+        for _ in range(2):
+            version = export.save_guarded(classifier, tmp_path / "serving" / "digits", detector, key)
+            signing.sign(version, tmp_path / "s.pem")
+        made = InProcess(tmp_path, public_key=tmp_path / "s.pub")
+        run(made.start())
+        yield made, tmp_path
+        run(made.close())
+
+    def test_roll_out_and_back(self, run, two, digits):
+        backend, folder = two
+        (folder / "policy.toml").write_text("version = 1\n[serve]\ndigits = 1")
+        (folder / "next.toml").write_text("version = 2\n[serve]\ndigits = 2")
+        guard = Guard(backend, policy_files.read(folder / "policy.toml"), Memory(10))
+        said = []
+
+        def reload():
+            run(running.reload(guard, ["digits"], lambda: policy_files.read(folder / "policy.toml"), said.append))
+            return run(guard.ask(Model("digits"), "", {"inputs": digits.test.x[:1]}, "me")).version
+
+        assert reload() == 1
+        policy_files.install(folder / "next.toml", folder / "policy.toml")
+        assert reload() == 2
+        policy_files.rollback(folder / "policy.toml")
+        assert reload() == 1
+        # One that was tampered with does not verify, and the old one goes on.
+        file = folder / "serving" / "digits" / "2" / "saved_model.pb"
+        file.write_bytes(file.read_bytes() + b"x")
+        (folder / "policy.toml").write_text("version = 3\n[serve]\ndigits = 2")
+        assert reload() == 1
+        assert "was refused, and version 1 stays" in said[-1]
+        assert guard.policy.version == 1
+
+    def test_without_an_observer_flags_alone_decide(self, run, two, marked, detector):
+        backend, _ = two
+        guard = Guard(backend, Policy(flag=Flag(action="reject")), Memory(10))
+        told = run(guard.ask(Model("digits"), "", {"inputs": marked[:20]}, "me")).outputs["probabilities"]
+        np.testing.assert_array_equal(~told.any(axis=1), detector.flag(marked[:20]))
+
+
+class TestRates:
+    def test_refuse_who_asks_too_often(self, make_gateway, digits):
+        gateway = make_gateway(Policy(clients=Clients(rate="3/minute")))
+        rates = Rates()
+
+        async def limit(client):
+            await rates.check(gateway.policy, client)
+
+        gateway.app = make_app(gateway.guard, limit)
+        body = {"json": {"instances": digits.test.x[:1].tolist()}}
+        statuses = [each.status_code for each in gateway.ask_all([("POST", PREDICT, body)] * 5)]
+        assert statuses == [200, 200, 200, 429, 429]
+        assert gateway.ask("POST", PREDICT, "10.7.7.7", **body).status_code == 200
+
+
 class TestMemory:
+    @pytest.mark.slow
+    def test_is_flat_over_many_requests_and_clients(self, run, make_gateway, digits):
+        gateway = make_gateway(Policy(clients=Clients(remembered=500)))
+        gateway.watching.answered = lambda record: None
+        body = {"json": {"instances": digits.test.x[:1].tolist()}}
+
+        def ask(clients):
+            for client in clients:
+                gateway.ask("POST", PREDICT, client, **body)
+            return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+        names = [f"10.{number // 200}.{number % 200}.1" for number in range(5000)]
+        before = ask(names)
+        for _ in range(3):
+            after = ask(names)
+        assert after - before < 30 * 2**20
+
     def test_of_too_many_clients_the_one_that_was_silent_longest_goes(self, make_gateway, digits, marked):
         gateway = make_gateway(Policy(clients=Clients(remembered=3)))
         accuse(gateway, marked, "10.0.0.1")

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+import honeykeras as hk
 from honeykeras.errors import InvalidArgumentError, StorageError
 from honeykeras.gateway import log_reading
 from honeykeras.gateway.detections import Detections
@@ -140,6 +141,22 @@ class TestClean:
         with np.load(tmp_path / "clean.npz") as found:
             np.testing.assert_allclose(found["x"], digits.test.x[:12])
             assert found["y"].shape == (12,)
+
+    def test_a_detector_is_calibrated_on_it(self, log, tmp_path, gateway, digits, detector):
+        for start in range(0, 600, 50):
+            gateway.predict(digits.train.x[start : start + 50], f"10.0.0.{start}")
+        made = log()
+        for record in gateway.watching.records:
+            made.answered(record)
+        made.close()
+        log_reading.export_clean(tmp_path / "logs", tmp_path / "clean.npz")
+        data = hk.data.load(str(tmp_path / "clean.npz"))
+        before = detector.threshold
+        other = hk.Detector(detector.watermark).fit(detector.model, extractor=detector.extractor)
+        other.calibrate(data.everything(), 0.05)
+        assert other.calibration.samples == 600
+        assert detector.threshold == before
+        assert np.mean(other.score(digits.train.x[:600]) > other.threshold) <= 0.05
 
     def test_no_client_is_the_measure_of_all(self, written, tmp_path):
         assert log_reading.export_clean(written, tmp_path / "clean.npz", per_client=2) == (10, 5)

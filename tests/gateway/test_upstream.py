@@ -1,9 +1,18 @@
 """A TensorFlow Serving that fails: each request has an error, and none waits for ever."""
 
+import datetime
+import socket
+import threading
 import time
 
+import grpc
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from honeykeras.errors import StorageError
 from honeykeras.gateway.backend import Model
@@ -92,3 +101,68 @@ def test_answers_as_the_artifact_in_process(run, backend, in_process, digits):
 def test_credentials_are_read_at_once(tmp_path):
     with pytest.raises(StorageError, match="Cannot read the certificate"):
         Upstream("127.0.0.1:9", tls=Credentials(tmp_path / "none.pem"))
+
+
+def test_killed_in_mid_load_and_back(run, home, make_gateway, digits, serving):
+    """Each request has an answer or an error, and the gateway goes on once the server is there again."""
+    kind = type(serving)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    first = kind(home / "serving" / "digits", port).__enter__()
+    backend = Upstream(first.address, deadline=2)
+    run(backend.start())
+    try:
+        gateway = make_gateway(backend=backend)
+        body = {"json": {"instances": digits.test.x[:1].tolist()}}
+        assert gateway.ask("POST", PREDICT, **body).status_code == 200
+        first.fault = "slow"
+        threading.Timer(0.15, first.__exit__).start()
+        statuses = [each.status_code for each in gateway.ask_all([("POST", PREDICT, body)] * 20, at_once=True)]
+        assert set(statuses) <= {200, 500, 503}
+        assert 200 not in statuses[-1:]
+        assert gateway.ask("POST", PREDICT, **body).status_code == 503
+        with kind(home / "serving" / "digits", port):
+            for _ in range(50):
+                if gateway.ask("POST", PREDICT, **body).status_code == 200:
+                    break
+                time.sleep(0.1)
+            else:
+                raise AssertionError("it never came back")
+    finally:
+        run(backend.close())
+
+
+def test_over_tls(run, home, make_gateway, digits, serving, tmp_path):
+    """A server that an authority vouches for is asked, and no other."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+    (tmp_path / "ca.pem").write_bytes(certificate)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    credentials = grpc.ssl_server_credentials([(private, certificate)])
+    with type(serving)(home / "serving" / "digits", credentials=credentials) as server:
+        address = server.address.replace("127.0.0.1", "localhost")
+        for tls, code in ((Credentials(tmp_path / "ca.pem"), None), (Credentials(), 503), (None, 503)):
+            backend = Upstream(address, tls=tls, deadline=3)
+            run(backend.start())
+            try:
+                if code is None:
+                    assert make_gateway(backend=backend).predict(digits.test.x[:2]).shape == (2, 10)
+                else:
+                    with pytest.raises(RequestError) as caught:
+                        run(backend.signatures(Model("digits")))
+                    assert caught.value.http_status == code
+            finally:
+                run(backend.close())
