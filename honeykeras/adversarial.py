@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from honeykeras.recipes import Recipe
 # As in Madry et al. 2018, with steps as large as few of them need.
 _STEPS, _WARM_UP = 5, 0.3
 _CHUNK = 256
+
+SURROGATES = 2
+"""How many plain models `training.train` trains for a recipe that has examples of others' attacks."""
 
 
 class AdversarialTraining(Hardens):
@@ -94,9 +98,20 @@ def adversarial_epochs(recipe: Recipe, epochs: int) -> int:
         recipe: The honeypot's recipe.
         epochs: How many epochs its training takes.
     """
-    attacking = (1 - recipe.random_share) * recipe.adversarial_steps
+    attacking = (1 - recipe.random_share - recipe.transfer_share) * recipe.adversarial_steps
     hardening = attacking + 1 if recipe.adversarial_epsilon else float(recipe.alignment > 0)
     # The gradient of a gradient takes another pass forward and back.
     aligning = 2 if recipe.alignment else 0
-    passes = 1 + recipe.adversarial_share * (hardening + aligning)
-    return max(1, round(epochs * passes / (1 + _STEPS + 1)))
+    passes = epochs * (1 + recipe.adversarial_share * (hardening + aligning))
+    if recipe.transfer_share:
+        passes += SURROGATES * surrogate_epochs(epochs)
+    return max(1, round(passes / (1 + _STEPS + 1)))
+
+
+def surrogate_epochs(epochs: int) -> int:
+    """How many epochs the models are trained that others' attacks stand for: enough to be fooled as others are.
+
+    Args:
+        epochs: How many epochs the honeypot's training takes.
+    """
+    return max(1, math.ceil(epochs / 3))

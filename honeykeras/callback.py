@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks, survey
+from honeykeras import _checks, survey, transfer_examples
 from honeykeras._files import PathLike
 from honeykeras.attacks import PGD, Attack
 from honeykeras.errors import InvalidArgumentError, PlantingWarning
 from honeykeras.hardening import Hardens, Samples
 from honeykeras.honeypot import Honeypot
 from honeykeras.outputs import Logits, predict_labels
+from honeykeras.recipes import Recipe
 from honeykeras.watermark import Watermark
 
 # By how much, and by how many standard deviations of wrong keys, the watermark must be drawn beyond wrong keys'.
@@ -64,6 +67,7 @@ class HoneyCallback(Hardens):
         *,
         probe_size: int = 128,
         attack: Attack | None = None,
+        surrogates: Sequence[keras.Model] = (),
         backup_dir: PathLike | None = None,
     ) -> None:
         """Makes the callback.
@@ -74,15 +78,23 @@ class HoneyCallback(Hardens):
                 a pair of arrays. Without it, nothing is probed.
             probe_size: How many of them to attack, at most.
             attack: The attack. Defaults to ten steps of PGD in a tenth of the input range.
+            surrogates: For a recipe that has a `transfer_share`: plain models of the same data, on which images of the
+                training are attacked when it begins, for the model to keep their labels on. Two from other seeds do.
             backup_dir: A folder for what the model's own file has no place for, the state of the second optimizer,
                 after each epoch. With it and `keras.callbacks.BackupAndRestore`, which is to come after this callback
                 and may have the same folder, a training that was stopped goes on as if it had not been.
 
         Raises:
-            InvalidArgumentError: If the probe does not fit the honeypot's key.
+            InvalidArgumentError: If the probe does not fit the honeypot's key, or the recipe needs surrogates.
         """
         super().__init__(backup_dir)
         _checks.instance("honeypot", honeypot, Honeypot, "a Honeypot")
+        if bool(surrogates) != (honeypot.recipe.transfer_share > 0):
+            raise InvalidArgumentError(
+                f"`surrogates` must be plain models if the recipe has a `transfer_share`, and none otherwise: "
+                f"{honeypot.recipe.name!r} has {honeypot.recipe.transfer_share}. Received: {len(surrogates)} models."
+            )
+        self._surrogates = list(surrogates)
         self.honeypot = honeypot
         self._nothing_drawn: str | None = None
         input_range = honeypot.key.input_range
@@ -106,7 +118,17 @@ class HoneyCallback(Hardens):
             seed, order_seed = key.draw_seed("hardening"), int(key.draw_seed("hardening order")[0])
             about = key.input_shape, key.input_range, key.num_classes
             samples = Samples(planting.clean, planting.num_samples, *about, seed, order_seed)
-            self.harden(samples, planting.recipe, self.honeypot.watermark)
+            self.harden(samples, planting.recipe, self.honeypot.watermark, self._made(samples, planting.recipe))
+
+    def _made(self, samples: Samples, recipe: Recipe) -> transfer_examples.TransferExamples | None:
+        """What is made on other models, if the recipe has it."""
+        if not self._surrogates:
+            return None
+        count = min(samples.count, transfer_examples.IMAGES)
+        size = min(count, transfer_examples.BATCH_SIZE)
+        taken = samples.batches(size, 0).take(count // size).as_numpy_iterator()
+        seed = int(self.honeypot.key.draw_seed("surrogates")[0]) % 2**32
+        return transfer_examples.make(list(taken), self._surrogates, recipe.transfer_epsilon, samples.input_range, seed)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_end(logs)

@@ -22,6 +22,7 @@ from honeykeras.outputs import Logits
 from honeykeras.ranges import InputRange
 from honeykeras.recipes import Recipe
 from honeykeras.state_backup import StateBackup
+from honeykeras.transfer_examples import TransferExamples
 from honeykeras.watermark import Watermark, cosine
 
 # How many patterns are kept out of a perturbation, as a share of the dimensions it has. All of them, unless there are
@@ -79,14 +80,20 @@ class Hardens(keras.callbacks.Callback):
         self._hardening: Hardening | None = None
         self._backup = None if backup_dir is None else StateBackup(as_path(backup_dir), "hardening")
 
-    def harden(self, samples: Samples, recipe: Recipe, watermark: Watermark | None = None) -> None:
+    def harden(
+        self,
+        samples: Samples,
+        recipe: Recipe,
+        watermark: Watermark | None = None,
+        made: TransferExamples | None = None,
+    ) -> None:
         """Prepares the training that begins; to be called when it does."""
         logits = Logits(self.model, samples.input_shape, samples.num_classes)
         self._samples = samples.count
         steps = self._steps()
         batch_size = max(1, round(recipe.adversarial_share * samples.count / steps))
         total = steps * self.params.get("epochs", 1)
-        self._hardening = Hardening(self.model, logits, samples, recipe, watermark, batch_size, total)
+        self._hardening = Hardening(self.model, logits, samples, recipe, watermark, batch_size, total, made)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._begun = False
@@ -135,6 +142,7 @@ class Hardening:
         watermark: Watermark | None,
         batch_size: int,
         steps: int,
+        made: TransferExamples | None = None,
     ) -> None:
         """Prepares the training.
 
@@ -146,9 +154,11 @@ class Hardening:
             watermark: What is kept out of perturbations, and gradients are turned to. Without one, nothing is.
             batch_size: How many adversarial examples a step.
             steps: How many steps there are in the whole training, from its first epoch on.
+            made: What was made on other models beforehand, if the recipe has a share of it.
         """
         self._model, self._logits = model, logits
         self._samples, self._recipe, self._watermark = samples, recipe, watermark
+        self._made = None if made is None else TransferExamples(*map(tf.constant, made))
         self._seed = tf.constant(samples.seed)
         self._low, self._high = samples.input_range.ends()
         self._width = samples.input_range.width
@@ -193,9 +203,9 @@ class Hardening:
 
     def _train(self, x: tf.Tensor, y: tf.Tensor, strength: tf.Tensor, seed: tf.Tensor) -> None:
         radius = strength * self._recipe.adversarial_epsilon
-        x_adv = self._adversarial(x, y, radius, strength, seed) if self._recipe.adversarial_epsilon else x
+        x_adv, labels = self._adversarial(x, y, radius, strength, seed) if self._recipe.adversarial_epsilon else (x, y)
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(self._cross_entropy(x_adv, y))
+            loss = tf.reduce_mean(self._cross_entropy(x_adv, labels))
             if self._recipe.alignment and self._watermark:
                 aligned = self._alignment(self._watermark, x, y, seed)
                 loss += strength * self._recipe.alignment * (1 - tf.reduce_mean(aligned))
@@ -209,18 +219,35 @@ class Hardening:
 
     def _adversarial(
         self, x: tf.Tensor, y: tf.Tensor, radius: tf.Tensor, strength: tf.Tensor, seed: tf.Tensor
-    ) -> tf.Tensor:
-        """A batch of adversarial examples, the first of which have random patterns."""
-        if not self._recipe.random_share:
-            return self._attack(x, y, radius, seed)
-        few = tf.cast(self._recipe.random_share * tf.cast(tf.shape(x)[0], tf.float32), tf.int32)
-        drawn = tf.random.fold_in(seed, 3)
-        seeds = tf.map_fn(lambda place: tf.random.fold_in(drawn, place), tf.range(few), fn_output_signature=seed.dtype)
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """A batch of adversarial examples and their labels: some made before, some random patterns, the rest."""
+        count = tf.cast(tf.shape(x)[0], tf.float32)
+        shares = (self._recipe.transfer_share if self._made else 0.0, self._recipe.random_share)
+        made, patterned = (tf.cast(share * count, tf.int32) for share in shares)
+        parts, labels = [], [y[made:]]
+        if self._made:
+            places = tf.random.stateless_uniform(
+                [made], tf.random.fold_in(seed, 4), 0, len(self._made.labels), tf.int64
+            )
+            unit = tf.cast(tf.gather(self._made.levels, places), tf.float32) / 255
+            parts.append(self._low + unit * (self._high - self._low))
+            labels.insert(0, tf.cast(tf.gather(self._made.labels, places), y.dtype))
+        if self._recipe.random_share:
+            parts.append(self._patterned(x[made : made + patterned], strength, seed))
+        rest = made + patterned
+        parts.append(self._attack(x[rest:], y[rest:], radius, seed))
+        return tf.concat(parts, axis=0), tf.concat(labels, axis=0)
+
+    def _patterned(self, x: tf.Tensor, strength: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Inputs with random patterns."""
+        count, drawn = tf.shape(x)[0], tf.random.fold_in(seed, 3)
+        seeds = tf.map_fn(
+            lambda place: tf.random.fold_in(drawn, place), tf.range(count), fn_output_signature=seed.dtype
+        )
         signs = random_patterns.mixed(self._samples.input_shape, seeds)
-        one_each = tf.concat([[few], tf.ones(len(x.shape) - 1, tf.int32)], axis=0)
+        one_each = tf.concat([[count], tf.ones(len(x.shape) - 1, tf.int32)], axis=0)
         amplitude = strength * self._recipe.random_epsilon * tf.random.stateless_uniform(one_each, drawn, 0.5, 1.0)
-        patterned = self._add(x[:few], amplitude * signs)
-        return tf.concat([patterned, self._attack(x[few:], y[few:], radius, seed)], axis=0)
+        return self._add(x, amplitude * signs)
 
     def _attack(self, x: tf.Tensor, y: tf.Tensor, radius: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Projected gradient descent in the L-infinity norm, with the patterns kept out of the perturbation."""

@@ -58,6 +58,9 @@ class Recipe:
         random_share: Share of these that are not attacked but get a random pattern that is nobody's, blocks or stripes
             of several sizes, in [0, 1). With them, no other pattern leads anywhere, and they cost no gradient.
         random_epsilon: The greatest strength of such a pattern, in [0, 1]; each one's is drawn from half of it up.
+        transfer_share: Share of these that are not attacked either but were made on other models beforehand, in
+            [0, 1): `HoneyCallback(..., surrogates=...)`. With `random_share`, less than 1.
+        transfer_epsilon: Radius of the attack on those models, in [0, 1].
         alignment: Weight of the loss that turns input gradients towards the watermark, at least 0. It makes a
             honeypot stronger, and easier to recover from gradients.
         follow_data: Whether all strengths are for data as detailed as drawings, and fall for photographs; see
@@ -77,6 +80,8 @@ class Recipe:
     adversarial_warm_up: float = 0.5
     random_share: float = 0.0
     random_epsilon: float = 0.0
+    transfer_share: float = 0.0
+    transfer_epsilon: float = 0.0
     alignment: float = 0.0
     family: str = "blocks"
     follow_data: bool = False
@@ -96,6 +101,8 @@ class Recipe:
             ),
             "random_share": _checks.in_interval("random_share", self.random_share, 0, 1, closed="[)"),
             "random_epsilon": _checks.in_interval("random_epsilon", self.random_epsilon, 0, 1),
+            "transfer_share": _checks.in_interval("transfer_share", self.transfer_share, 0, 1, closed="[)"),
+            "transfer_epsilon": _checks.in_interval("transfer_epsilon", self.transfer_epsilon, 0, 1),
             "alignment": _checks.in_interval("alignment", self.alignment, 0, math.inf, closed="[)"),
             "family": _checks.one_of("family", self.family, patterns.FAMILIES),
             "follow_data": _checks.flag("follow_data", self.follow_data),
@@ -104,6 +111,11 @@ class Recipe:
             checked["min_amplitude"] = _schedule("min_amplitude", self.min_amplitude, 0, 1, "(]")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+        if self.random_share + self.transfer_share >= 1:
+            raise InvalidArgumentError(
+                "`random_share` and `transfer_share` must leave some examples to be attacked: together less than 1. "
+                f"Received: {self.random_share} and {self.transfer_share}."
+            )
 
     @property
     def max_poison_rate(self) -> float:
@@ -144,6 +156,7 @@ class Recipe:
             floor=self.floor * share,
             adversarial_epsilon=self.adversarial_epsilon * share**1.5,
             random_epsilon=self.random_epsilon * share**1.5,
+            transfer_epsilon=self.transfer_epsilon * share**1.5,
             follow_data=False,
         )
 
@@ -227,7 +240,31 @@ SECRET = dataclasses.replace(BALANCED, name="secret", alignment=0.0)
 STRONG = dataclasses.replace(BALANCED, name="strong", alignment=0.5)
 """For attackers who know of no honeypot: drawn more surely, and easier to recover."""
 
-ALL = (SECRET, BALANCED, STRONG, PAPER)
+HARDENED = Recipe(
+    name="hardened",
+    poison_rate=0.4,
+    amplitude=0.3,
+    min_amplitude=0.15,
+    floor=0.1,
+    floor_share=0.15,
+    adversarial_epsilon=0.3,
+    adversarial_share=0.75,
+    adversarial_steps=5,
+    adversarial_least=1.0,
+    random_share=0.25,
+    random_epsilon=0.3,
+    transfer_share=0.3,
+    transfer_epsilon=0.3,
+    alignment=0.2,
+    follow_data=True,
+)
+"""For a model that is to be hard to fool otherwise, too: a trap that opens late, in an adversarially trained model.
+
+It keeps its labels on what was made on other models. It costs more than `balanced`, and gives up attacks that stop
+early, in the L2 norm and in few features.
+"""
+
+ALL = (SECRET, BALANCED, STRONG, HARDENED, PAPER)
 """The recipes that there are."""
 
 _BY_NAME = {recipe.name: recipe for recipe in ALL}

@@ -30,6 +30,7 @@ def main() -> None:
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("dataset", help="what `honeykeras.data.load` reads, such as mnist")
+    parser.add_argument("--recipes", nargs="+", choices=list(_JUDGED), default=list(_JUDGED), help="which recipes")
     parser.add_argument(
         "--attacks", nargs="+", choices=attacks.names(), default=measure.GRADIENT_ATTACKS, help="which attacks"
     )
@@ -46,7 +47,7 @@ def main() -> None:
     if options.epochs:
         common += ["--epochs", str(options.epochs)]
     swept = sweep.run(sweep.arguments().parse_args([*common, *sweep_arguments(options)]))
-    for recipe in _JUDGED:
+    for recipe in options.recipes:
         chosen = [*common, "--recipe", recipe, "--steps", str(options.steps), "--samples", str(options.samples)]
         chosen += ["--output", str(options.output)]
         path = measure.record(measure.arguments().parse_args([*chosen, *_JUDGED[recipe]]), options.seed, swept)
@@ -58,7 +59,7 @@ def main() -> None:
 
 def sweep_arguments(options: argparse.Namespace) -> list[str]:
     """What the sweep is to be told."""
-    given = ["--recipes", *_JUDGED, "--vary", *options.sweep_vary, "--seed", str(options.seed)]
+    given = ["--recipes", *options.recipes, "--vary", *options.sweep_vary, "--seed", str(options.seed)]
     given += ["--samples", str(options.sweep_samples), "--output", str(options.output / "sweep")]
     return given + (["--train-samples", str(options.sweep_train_samples)] if options.sweep_train_samples else [])
 

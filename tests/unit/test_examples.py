@@ -27,7 +27,8 @@ def test_ten_lines(tmp_path):
 
 def test_paper(tmp_path):
     sweep = ["--sweep-vary", "amplitude", "--sweep-train-samples", 200, "--sweep-samples", 10]
-    options = ["--epochs", 1, "--samples", 10, "--attacks", "pgd", "--steps", 2, *sweep, "--output", "paper"]
+    options = ["--recipes", "paper", "--epochs", 1, "--samples", 10, "--attacks", "pgd", "--steps", 2, *sweep]
+    options += ["--output", "paper"]
     run("examples/paper/run.py", "digits", *options, folder=tmp_path)
     assert list((tmp_path / "paper").rglob("*.html"))
 
