@@ -11,7 +11,7 @@ import numpy as np
 
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.evidence import Observations, Rules
-from honeykeras.export.signatures import DEFAULT, EVIDENCE, EXTENDED
+from honeykeras.export.signatures import DEFAULT, EXTENDED
 from honeykeras.gateway import reactions
 from honeykeras.gateway.backend import Answer, Backend, Model, State
 from honeykeras.gateway.failures import RequestError
@@ -21,6 +21,7 @@ from honeykeras.gateway.records import Record, Watcher
 from honeykeras.gateway.standing import Standing
 from honeykeras.gateway.stores import Store
 from honeykeras.gateway.tensors import Signature
+from honeykeras.gateway.twins import public, twin
 
 _CHANGES_SCORES = ("mislead", "decoy", "reject")
 
@@ -86,17 +87,17 @@ class Guard:
                     f"signatures {sorted(found)}. Export it with `--detector`."
                 )
             changing = {self.policy.flag.action, self.policy.accusation.action}.intersection(_CHANGES_SCORES)
-            for public, signature in _public(found).items():
+            for known_as, signature in public(found).items():
                 if changing and reactions.scores_of(signature) is None:
                     raise InvalidArgumentError(
-                        f"The signature {public!r} of {name!r} must give one tensor of scores for the policy to change "
-                        f"({', '.join(sorted(changing))}). Received: {sorted(signature.outputs)}. Choose other "
+                        f"The signature {known_as!r} of {name!r} must give one tensor of scores for the policy to "
+                        f"change ({', '.join(sorted(changing))}). Received: {sorted(signature.outputs)}. Choose other "
                         "actions: observe, slow or ban."
                     )
 
     async def signatures(self, model: Model) -> dict[str, Signature]:
         """The signatures that clients may know of."""
-        return _public(await self.backend.signatures(model))
+        return public(await self.backend.signatures(model))
 
     async def states(self, model: Model) -> list[State]:
         """How the versions of a model stand."""
@@ -154,7 +155,7 @@ class Guard:
         if standing is not None and standing.banned_until > now and not policy.shadow:
             raise RequestError("PERMISSION_DENIED", "The client may not use this model")
         found = await self.backend.signatures(model)
-        signature = _public(found).get(name)
+        signature = public(found).get(name)
         if signature is None:
             raise RequestError("INVALID_ARGUMENT", f'Serving signature name: "{name}" not found in signature def')
         signature.check(inputs)
@@ -165,7 +166,7 @@ class Guard:
                     f"output tensor alias not found in signature: {each} Outputs expected to be in the set "
                     f"{{{','.join(signature.outputs)}}}.",
                 )
-        answer = await self.backend.run(model, _twin(name, found), inputs)
+        answer = await self.backend.run(model, twin(name, found), inputs)
         _check_answer(answer, signature, inputs)
         scores_name = reactions.scores_of(signature)
         scores = None if scores_name is None else answer.outputs[scores_name]
@@ -289,21 +290,3 @@ def _check_answer(answer: Answer, signature: Signature, inputs: Mapping[str, np.
     rows = {name: value.shape[:1] for name, value in answer.outputs.items()}
     if {*signature.outputs, "score", "flag"} - rows.keys() or set(rows.values()) != {(count,)}:
         raise RequestError("INTERNAL", "The model's answer is not what its signature says")
-
-
-def _public(found: Mapping[str, Signature]) -> dict[str, Signature]:
-    return {name: each for name, each in found.items() if name != EXTENDED and not name.startswith(f"{EXTENDED}_")}
-
-
-def _twin(name: str, found: Mapping[str, Signature]) -> str:
-    """The operator's signature that takes what a client's takes, and tells the most.
-
-    The default one's is called without its name where it is this package's own.
-    """
-    twins = [(f"{EVIDENCE}_{name}", EVIDENCE), (f"{EXTENDED}_{name}", EXTENDED)]
-    for named, first in twins:
-        if named in found and "score" in found[named].outputs:
-            return named
-        if name == DEFAULT and first in found and found[first].inputs.keys() == found[name].inputs.keys():
-            return first
-    raise RequestError("INTERNAL", f"The signature {name} cannot be asked")

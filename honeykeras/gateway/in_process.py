@@ -17,11 +17,13 @@ from honeykeras import manifest, saved_model
 from honeykeras._files import PathLike, as_path
 from honeykeras._messages import reason
 from honeykeras.errors import StorageError
-from honeykeras.export import SealingKey, graph, verification
+from honeykeras.export import SealingKey, graph, verification, warmup
+from honeykeras.export.signatures import EXTENDED
 from honeykeras.gateway.backend import Answer, Backend, Model, State
 from honeykeras.gateway.batcher import Arrays, Batcher
 from honeykeras.gateway.failures import RequestError
 from honeykeras.gateway.tensors import Signature, signatures
+from honeykeras.gateway.twins import public, twin
 
 
 def find_models(folder: PathLike) -> dict[str, dict[int, Path]]:
@@ -56,10 +58,19 @@ class _Version:
     """A version of a model that is loaded."""
 
     def __init__(self, path: Path, key: SealingKey | None) -> None:
-        self.signatures: Mapping[str, Signature] = signatures(saved_model.read(path).signature_def)
+        described = saved_model.read(path)
+        self.signatures: Mapping[str, Signature] = signatures(described.signature_def)
         with graph.opened(path, key) as folder:
             # Signatures live as long as what they were loaded with.
             self._loaded = saved_model.load_graph(folder)
+        self._warm_up(path, described)
+
+    def _warm_up(self, path: Path, described: Any) -> None:
+        """Asks what clients will ask first, which takes longest."""
+        if EXTENDED in self.signatures and (path / warmup.FILE).is_file():
+            for request in warmup.read(path, described):
+                if request.signature in public(self.signatures):
+                    self.run(twin(request.signature, self.signatures), request.inputs)
 
     def run(self, signature: str, inputs: Arrays) -> Arrays:
         function = self._loaded.signatures[signature]
