@@ -74,6 +74,11 @@ setup(
         "report": REPORT,
         "serving": SERVING,
         "signing": SIGNING,
+        "telemetry": [
+            "opentelemetry-distro>=0.48b0",
+            "opentelemetry-exporter-otlp-proto-http>=1.27",
+            "opentelemetry-instrumentation-fastapi>=0.48b0",
+        ],
         "test": [
             *CLI,
             *CLIENT,

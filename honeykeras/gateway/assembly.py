@@ -105,14 +105,19 @@ def serve(settings: Settings, started: Callable[[Ports, list[str]], None] = lamb
             watchers.append(requests)
         guard = Guard(backend, policy, store, watchers)
         app = private.make_app(
-            guard, metrics, traffic, detections, lambda: sum(getattr(each, "dropped", 0) for each in watchers)
+            guard,
+            metrics,
+            traffic,
+            detections,
+            models=models,
+            dropped=lambda: sum(getattr(each, "dropped", 0) for each in watchers),
         )
         asyncio.run(
             running.run(
                 guard,
                 models,
                 settings.ports,
-                rates=Rates(settings.redis),
+                rates=Rates(secret, settings.redis),
                 private=app,
                 read_policy=settings.read_policy,
                 started=lambda ports: started(ports, models),

@@ -152,8 +152,8 @@ class Guard:
     ) -> tuple[Answer, Record]:
         policy, now = self.policy, self._clock()
         standing = await self.store.look(client)
-        if standing is not None and standing.banned_until > now and not policy.shadow:
-            raise RequestError("PERMISSION_DENIED", "The client may not use this model")
+        if standing is not None:
+            _check_ban(policy, standing, now)
         found = await self.backend.signatures(model)
         signature = public(found).get(name)
         if signature is None:
@@ -214,6 +214,8 @@ class Guard:
         own = None if scores is None else reactions.labels(scores)
 
         def change(standing: Standing) -> _Judged:
+            # Another replica may have banned it.
+            _check_ban(policy, standing, now)
             standing.begin_anew_after(policy.accusation.duration, now)
             accusation = standing.add(key, seen, flags, rules, now)
             reacting = _reactions(policy, client, standing, flags)
@@ -249,6 +251,11 @@ def _reactions(policy: Policy, client: str, standing: Standing, flags: np.ndarra
     if standing.accused:
         return [Reaction(policy.accusation.action, "accusation")] * len(flags)
     return [Reaction(policy.flag.action, "flag") if flag else NOTHING for flag in flags]
+
+
+def _check_ban(policy: Policy, standing: Standing, now: float) -> None:
+    if standing.banned_until > now and not policy.shadow:
+        raise RequestError("PERMISSION_DENIED", "The client may not use this model")
 
 
 def _ban(policy: Policy, standing: Standing, reacting: Sequence[Reaction], now: float) -> None:

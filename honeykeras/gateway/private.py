@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import fastapi
@@ -11,8 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from honeykeras._optional import templates
+from honeykeras.gateway.backend import Model
 from honeykeras.gateway.detections import Detection, Detections
 from honeykeras.gateway.events import coarse
+from honeykeras.gateway.failures import RequestError
 from honeykeras.gateway.guard import Guard
 from honeykeras.gateway.metrics import Metrics
 from honeykeras.gateway.standing import Standing
@@ -24,7 +27,13 @@ _CLIENTS = 50
 
 
 def make_app(
-    guard: Guard, metrics: Metrics, traffic: Traffic, detections: Detections, dropped: Any = lambda: 0
+    guard: Guard,
+    metrics: Metrics,
+    traffic: Traffic,
+    detections: Detections,
+    *,
+    models: Sequence[str] = (),
+    dropped: Callable[[], int] = lambda: 0,
 ) -> fastapi.FastAPI:
     """Makes the application.
 
@@ -33,6 +42,7 @@ def make_app(
         metrics: What Prometheus collects.
         traffic: What clients send, in numbers.
         detections: What was flagged.
+        models: The models that are served.
         dropped: Says how many records logs could not take.
     """
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -59,6 +69,7 @@ def make_app(
             "accused": sum(standing.accused for _, standing in known),
             "traffic": traffic.summary(guard.policy.max_fpr),
             "detections": [_detection(each) for each in detections.latest],
+            "models": {name: await _states(guard, name) for name in models},
             "healthy": await _parts(guard),
             "dropped": dropped(),
         }
@@ -84,6 +95,13 @@ def make_app(
         return {"known": await guard.store.forget(name)}
 
     return app
+
+
+async def _states(guard: Guard, name: str) -> list[dict[str, Any]]:
+    try:
+        return [each._asdict() for each in await guard.states(Model(name))]
+    except RequestError as error:
+        return [{"version": 0, "state": "UNKNOWN", "code": error.code, "message": error.message}]
 
 
 async def _parts(guard: Guard) -> dict[str, bool]:

@@ -89,6 +89,7 @@ async def run(
         await guard.backend.start()
         stack.push_async_callback(guard.backend.close)
         stack.push_async_callback(guard.store.close)
+        stack.push_async_callback(rates.close)
         await _check(guard, models)
         servers = [_http(rest.make_app(guard, limit), ports.host, ports.rest)]
         if private is not None:

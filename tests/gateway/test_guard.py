@@ -319,7 +319,7 @@ class TestVersions:
 class TestRates:
     def test_refuse_who_asks_too_often(self, make_gateway, digits):
         gateway = make_gateway(Policy(clients=Clients(rate="3/minute")))
-        rates = Rates()
+        rates = Rates(bytes(32))
 
         async def limit(client):
             await rates.check(gateway.policy, client)

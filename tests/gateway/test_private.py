@@ -40,7 +40,7 @@ class Operators:
             guard.store,
             [gateway.watching, self.metrics, self.traffic, self.detections],
         )
-        self.app = private.make_app(self.guard, self.metrics, self.traffic, self.detections)
+        self.app = private.make_app(self.guard, self.metrics, self.traffic, self.detections, models=["digits"])
 
     def ask(self, path, method="GET"):
         async def run():
@@ -76,6 +76,7 @@ def test_state(watched, digits):
     assert len(first["moments"]) > 5
     assert state["traffic"]["inputs"] == 80
     assert state["traffic"]["accusations"] == 1
+    assert state["models"]["digits"] == [{"version": 1, "state": "AVAILABLE", "code": "OK", "message": ""}]
     assert state["healthy"] == {"model": True, "store": True}
     assert state["detections"][0]["client"] == "10.6.6.6"
     assert state["detections"][0]["image"]
@@ -176,6 +177,7 @@ class TestPage:
         _, operators = watched
         dom = _browse(run, operators.app, width)
         assert "1 of 6 clients is accused." in dom
+        assert "digits 1 available" in dom
         assert "10.6.6.6" in dom
         assert dom.count("<polyline") >= 2
         assert dom.count("data:image/png;base64,") >= 2

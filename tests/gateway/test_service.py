@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -226,6 +227,34 @@ def test_ends_with_an_answer_for_all_that_is_under_way(home, tmp_path, digits):
     assert status == 0, said
     assert "Traceback" not in said
     assert list((tmp_path / "logs" / "requests").glob("*.tfrecord"))
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
+def test_replicas_share_what_they_know(home, place, policy, marked):
+    """One client's queries spread over two processes and one Redis; one of them ends, and the other goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = ["--port", str(port), "--dir", str(place), "--save", "", "--appendonly", "no"]
+    redis = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
+    shared = ["--policy", policy, "--redis", f"redis://127.0.0.1:{port}/0", "--secret", place / "secret"]
+    services = [Service(home, *shared) for _ in range(2)]
+    try:
+        assert (place / "secret").stat().st_mode & 0o777 == 0o600
+        clients = [Client(service.rest, "digits", key="e") for service in services]
+        for number, x in enumerate(marked[:30]):
+            clients[number % 2].predict(x[None])
+        (one, other) = ({each["name"]: each for each in service.state()["clients"]}["eve"] for service in services)
+        assert one["accused_at"] == other["accused_at"]
+        assert {one["queries"], other["queries"]} == {29, 30}
+        assert services[0].end()[0] == 0
+        clients[1].predict(marked[:1])
+        assert services[1].state()["clients"][0]["queries"] == 31
+    finally:
+        for each in clients:
+            each.close()
+        services[1].end()
+        redis.kill()
+        redis.wait()
 
 
 def test_campaign(home, classifier, digits, tmp_path):

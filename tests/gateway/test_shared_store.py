@@ -12,7 +12,9 @@ import pytest
 import redis
 
 from honeykeras.gateway.backend import Model
-from honeykeras.gateway.policy import Clients, Policy
+from honeykeras.gateway.failures import RequestError
+from honeykeras.gateway.policy import Accusation, Clients, Policy
+from honeykeras.gateway.rates import Rates
 from honeykeras.gateway.shared_store import SharedStore, pack, unpack
 from honeykeras.gateway.standing import Standing
 
@@ -120,6 +122,15 @@ def test_altered_is_as_if_it_were_not_there(make_replica, server, digits):
     assert gateway.watching.records[-1].queries == 1
 
 
+def test_a_ban_holds_with_all_replicas(make_replica, marked, digits):
+    policy = Policy(accusation=Accusation(action="ban"))
+    one, other = make_replica(policy), make_replica(policy)
+    accused_at([one], marked)
+    for gateway in (one, other):
+        response = gateway.ask("POST", PREDICT, json={"instances": digits.test.x[:1].tolist()})
+        assert response.status_code == 403
+
+
 class TestOutage:
     def test_open(self, make_replica, server, digits):
         gateway = make_replica()
@@ -194,6 +205,31 @@ class TestReal:
             except redis.ConnectionError:
                 time.sleep(0.05)
         raise AssertionError("redis-server does not answer")
+
+    def test_rates_are_counted_together_and_heed_an_outage(self, run, port):
+        async def statuses(without_store, count):
+            policy = Policy(clients=Clients(rate="3/minute", without_store=without_store))
+            found = []
+            for place in range(count):
+                try:
+                    await rates[place % 2].check(policy, "me")
+                    found.append("OK")
+                except RequestError as error:
+                    found.append(error.code)
+            return found
+
+        async def connect():
+            return [Rates(SECRET, f"redis://127.0.0.1:{port}/0") for _ in range(2)]
+
+        rates = run(connect())
+        assert run(statuses("open", 5)) == ["OK", "OK", "OK", "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED"]
+        assert b"me" not in b"".join(redis.Redis(port=port).keys("*"))
+        self.process.kill()
+        self.process.wait()
+        assert run(statuses("open", 1)) == ["OK"]
+        assert run(statuses("closed", 1)) == ["UNAVAILABLE"]
+        for each in rates:
+            run(each.close())
 
     def test_killed_and_started_anew(self, run, make_gateway, port, marked, digits):
         async def connect():
