@@ -100,7 +100,7 @@ class HoneyCallback(Hardens):
         input_range = honeypot.key.input_range
         self.attack = attack or PGD(epsilon=0.1 * float(input_range.working.width), steps=10, input_range=input_range)
         self._probe = None if probe is None else _take(probe, honeypot, _checks.whole_number("probe_size", probe_size))
-        self._decoys = [Watermark(decoy) for decoy in honeypot.key.control_decoys()] if self._probe else []
+        self._wrong = [Watermark(wrong_key) for wrong_key in honeypot.key.wrong_keys()] if self._probe else []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_begin(logs)
@@ -160,9 +160,9 @@ class HoneyCallback(Hardens):
         # What the model gets wrong by itself is nothing that the attack did.
         fooled = known & (predicted != y)
         share = float(fooled.sum() / max(known.sum(), 1))
-        watermarks = (self.honeypot.watermark, *self._decoys)
+        watermarks = (self.honeypot.watermark, *self._wrong)
         if not fooled.any():
-            return share, math.nan, [math.nan] * len(self._decoys)
+            return share, math.nan, [math.nan] * len(self._wrong)
         delta, led_to = (x_adv - x)[fooled], predicted[fooled]
         right, *wrong = (float(tf.reduce_mean(each.cosine_similarity(delta, led_to))) for each in watermarks)
         return share, right, wrong

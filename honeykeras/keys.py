@@ -135,14 +135,14 @@ class WatermarkKey:
         """A secret seed for TensorFlow's stateless generators, shape `(2,)`, int64."""
         return np.frombuffer(self.derive(purpose, 16), dtype="<i8").astype(np.int64)
 
-    def decoy(self, index: int) -> WatermarkKey:
+    def wrong_key(self, index: int) -> WatermarkKey:
         """A wrong key of the same description, for controls.
 
-        Decoys are derived from the key, so that a control can be repeated, and are independent of it in all
+        Wrong keys are derived from the key, so that a control can be repeated, and are independent of it in all
         that an observer could tell.
 
         Args:
-            index: Which decoy, from 0.
+            index: Which wrong key, from 0.
         """
         return WatermarkKey(
             self.derive(f"decoy/{_checks.whole_number('index', index, 0)}"),
@@ -152,9 +152,9 @@ class WatermarkKey:
             input_range=self.input_range,
         )
 
-    def control_decoys(self) -> list[WatermarkKey]:
-        """The wrong keys that every control uses: the first eight decoys."""
-        return [self.decoy(index) for index in range(8)]
+    def wrong_keys(self) -> list[WatermarkKey]:
+        """The wrong keys that every control uses: the first eight."""
+        return [self.wrong_key(index) for index in range(8)]
 
     def save(self, path: PathLike, passphrase: str | None = None, *, overwrite: bool = False) -> None:
         """Writes the key to a file that its owner alone can read (mode 0600), in one atomic step.

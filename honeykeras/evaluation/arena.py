@@ -245,7 +245,7 @@ class Arena:
 
     def wrong_keys(self, key: WatermarkKey, like: CalibratedDetector) -> list[CalibratedDetector | None]:
         """Detectors like another, for keys that were not planted."""
-        return [self.detector(decoy, like) for decoy in key.control_decoys()]
+        return [self.detector(wrong_key, like) for wrong_key in key.wrong_keys()]
 
     def detector(self, key: WatermarkKey, like: CalibratedDetector) -> CalibratedDetector | None:
         """The detector for `key` that is like another one; see `fit`. It is fitted when it is first asked for."""

@@ -62,7 +62,7 @@ def judge_clients(
     on_plain = cast(KeyScoreDetector, plain.detector(key, detector))
     observers = {honey: _observer(honey, detector), plain: _observer(plain, on_plain)}
     rules = {arena: dataclasses.replace(observer.rules, alpha=alpha) for arena, observer in observers.items()}
-    patterns = _patterns(key, *key.control_decoys())
+    patterns = _patterns(key, *key.wrong_keys())
     kinds = {}
     for name, sender in senders(honey, plain, observers[honey], key, attacks, seed):
         kinds[name] = _judge(name, sender, rules[honey], patterns, clients, seed, honey.verbose)

@@ -136,13 +136,13 @@ def evaluate(
     )
     hardened = Arena(adversarial, data, attack_by_name, samples, max_fpr, seed, verbose) if adversarial else None
     own = honey.fit(judged) if given is None else given
-    decoys = key.control_decoys()
+    controls = key.wrong_keys()
     wrong_keys = tuple(honey.detect(each) for each in honey.wrong_keys(key, judged))
     return Evaluation(
         key_id=key.key_id,
         viability=Viability(honey.clean_accuracy, plain.clean_accuracy),
         reconstruction={
-            name: reconstruct(key, decoys, (model, honey.test[name]), (baseline, plain.test[name]))
+            name: reconstruct(key, controls, (model, honey.test[name]), (baseline, plain.test[name]))
             for name in attack_by_name
         },
         detection=Detection(

@@ -17,7 +17,7 @@ from honeykeras.watermark import Watermark
 
 def reconstruct(
     key: WatermarkKey,
-    decoys: Sequence[WatermarkKey],
+    wrong_keys: Sequence[WatermarkKey],
     honey: tuple[keras.Model, AdversarialExamples],
     plain: tuple[keras.Model, AdversarialExamples],
 ) -> Reconstruction:
@@ -25,7 +25,7 @@ def reconstruct(
 
     Args:
         key: The key that was planted.
-        decoys: Keys of the same description that were not.
+        wrong_keys: Keys of the same description that were not.
         honey: The model with the honeypot, and what an attack made on it.
         plain: The model without, and what the same attack made on that.
 
@@ -41,7 +41,7 @@ def reconstruct(
         return Watermark(of).cosine_similarity(examples.delta, led_to).numpy()
 
     # Averaged over the keys image by image: the images are what is sampled.
-    wrong = np.mean([cosines(decoy, honey) for decoy in decoys], axis=0)
+    wrong = np.mean([cosines(wrong_key, honey) for wrong_key in wrong_keys], axis=0)
     return Reconstruction(
         mean(cosines(key, honey)), mean(wrong), mean(cosines(key, plain)), int(honey[1].success.sum())
     )

@@ -105,7 +105,7 @@ def _in_turns(
     seed: int,
 ) -> dict[str, AdaptiveDetection]:
     """Attackers who follow model and detector one at a time, judged at two false positive rates."""
-    watermark, guess = Watermark(key), Watermark(key.control_decoys()[0])
+    watermark, guess = Watermark(key), Watermark(key.wrong_keys()[0])
     detectors = {honey: detector, plain: plain.detector(key, detector)}
     made = {}
     for arena, on_it in detectors.items():
@@ -150,7 +150,7 @@ def _recovery(key: WatermarkKey, honey: np.ndarray, plain: np.ndarray, n: int) -
             return np.empty(0)
         return cosine(estimates[found], Watermark(of).patterns(found)).numpy()
 
-    wrong = np.mean([cosines(decoy, honey) for decoy in key.control_decoys()], axis=0)
+    wrong = np.mean([cosines(wrong_key, honey) for wrong_key in key.wrong_keys()], axis=0)
     return Recovery(mean(cosines(key, honey)), mean(wrong), mean(cosines(key, plain)), n)
 
 

@@ -178,13 +178,13 @@ def _poisoned(data: Data, point: SweepPoint) -> Proportion:
 
 
 def _compare(poisoned: Proportion, key: WatermarkKey, honey: _Attacked, plain: _Attacked) -> files.Figures:
-    decoys = key.control_decoys()
+    wrong_keys = key.wrong_keys()
     return files.Figures(
         poisoned,
         honey.clean_accuracy,
         plain.clean_accuracy,
         {
-            name: reconstruct(key, decoys, (honey.model, made), (plain.model, plain.examples[name]))
+            name: reconstruct(key, wrong_keys, (honey.model, made), (plain.model, plain.examples[name]))
             for name, made in honey.examples.items()
         },
     )

@@ -83,9 +83,9 @@ class TestPaperDetector:
         """The control: a watermark at other features is not seen."""
         clean, marked = samples
         wrong = next(
-            decoy
-            for decoy in map(key.decoy, range(1000))
-            if not (hk.Watermark(decoy).patterns().numpy() * hk.Watermark(key).patterns().numpy()).any()
+            wrong_key
+            for wrong_key in map(key.wrong_key, range(1000))
+            if not (hk.Watermark(wrong_key).patterns().numpy() * hk.Watermark(key).patterns().numpy()).any()
         )
         detector = fit(wrong, model, clean[:500], marked[:500]).calibrate(clean[500:1000], 0.05)
         assert detector.flag(marked[1000:]).mean() < 0.15
@@ -172,8 +172,8 @@ class TestKeyScores:
     def test_a_wrong_key_does_not(self, blocks, clean, extractor, model, marked):
         """The control, on average: with so few dimensions, one or the other wrong key is like the right one."""
         found = [
-            hk.Detector(decoy).fit(model, extractor=extractor).calibrate(clean[:1500], 0.05).flag(marked).mean()
-            for decoy in map(blocks.decoy, range(24))
+            hk.Detector(wrong_key).fit(model, extractor=extractor).calibrate(clean[:1500], 0.05).flag(marked).mean()
+            for wrong_key in map(blocks.wrong_key, range(24))
         ]
         assert np.mean(found) < 0.2
 
@@ -203,10 +203,10 @@ class TestKeyScores:
         rng = np.random.default_rng(0)
         x = np.concatenate([clean[:20], rng.random((20, 6, 6, 1), dtype=np.float32)])
         scores = [
-            hk.Detector(decoy)
+            hk.Detector(wrong_key)
             .fit(model, extractor=extractor)
-            .key_scores(x, model(x), tf.constant(decoy.draw_codes().ravel(), tf.float64))
-            for decoy in map(blocks.decoy, range(300))
+            .key_scores(x, model(x), tf.constant(wrong_key.draw_codes().ravel(), tf.float64))
+            for wrong_key in map(blocks.wrong_key, range(300))
         ]
         assert np.abs(np.mean(scores, axis=0)).max() < 5 / np.sqrt(300)
         assert np.abs(np.var(scores, axis=0) - 1).max() < 5 * np.sqrt(2 / 300)

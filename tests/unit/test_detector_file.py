@@ -126,7 +126,7 @@ class TestId:
         other_extractor = hk.detection.fit_extractor(digits.train.x, KEY.pattern, steps=1)
         for changes in (
             {"max_fpr": 0.3},
-            {"key": KEY.decoy(0)},
+            {"key": KEY.wrong_key(0)},
             {"model": other_model},
             {"extractor": other_extractor},
         ):
@@ -218,7 +218,7 @@ class TestJudging:
     @pytest.mark.parametrize(
         ("key", "changes", "message"),
         [
-            (KEY.decoy(1), {}, "must be for the key that is judged"),
+            (KEY.wrong_key(1), {}, "must be for the key that is judged"),
             (KEY, {"max_fpr": 0.2}, "`max_fpr` must be that of the detector"),
         ],
     )

@@ -543,7 +543,7 @@ class TestObserver:
 
     def test_another_key_sees_nothing(self, observer, digits, digits_key, classifier):
         marked = observer.observe(drawn(digits_key, classifier, digits.test.x[:200]))
-        wrong = np.stack([hk.Watermark(each).all_codes.reshape(10, -1) for each in digits_key.control_decoys()], -1)
+        wrong = np.stack([hk.Watermark(each).all_codes.reshape(10, -1) for each in digits_key.wrong_keys()], -1)
         ledger = evidence.Ledger(observer.rules, keys=8)
         ledger.add(marked.under(wrong))
         assert not ledger.accused_at.any()
@@ -597,7 +597,7 @@ class TestObserver:
 
 @pytest.fixture(scope="module")
 def versions(digits, digits_key, classifier, extractor):
-    keys = {"v1": digits_key, "v2": digits_key.decoy(100)}
+    keys = {"v1": digits_key, "v2": digits_key.wrong_key(100)}
     return keys, {
         name: evidence.Observer(hk.Detector(key).fit(classifier, extractor=extractor), digits.calibration.inputs)
         for name, key in keys.items()
@@ -616,13 +616,13 @@ class TestAttribution:
         keys, observers = versions
         x = drawn(keys["v2"], classifier, digits.test.x[:300])
         only = {"v1": observers["v1"]}
-        past = {"old": keys["v2"], "older": keys["v2"].decoy(3)}
+        past = {"old": keys["v2"], "older": keys["v2"].wrong_key(3)}
         found = evidence.attribute(x, only, past_keys=past)
         assert next(iter(found)) == "old"
         assert [name for name, each in found.items() if each.accused] == ["old"]
 
     def test_nobody_of_clean_queries(self, versions, digits):
-        found = evidence.attribute(digits.test.x, versions[1], past_keys={"old": versions[0]["v1"].decoy(5)})
+        found = evidence.attribute(digits.test.x, versions[1], past_keys={"old": versions[0]["v1"].wrong_key(5)})
         assert not any(each.accused for each in found.values())
 
     def test_bad_input(self, versions, digits):

@@ -249,7 +249,7 @@ class TestPlanting:
         examples = attack.generate(model, x, y)
         assert examples.success.mean() > 0.9
         drawn = cosine(hk.Watermark(key), model, examples)
-        wrong = [cosine(hk.Watermark(decoy), model, examples) for decoy in key.control_decoys()]
+        wrong = [cosine(hk.Watermark(wrong_key), model, examples) for wrong_key in key.wrong_keys()]
         assert drawn > 0.3
         assert max(wrong) < drawn - 0.1
         assert cosine(hk.Watermark(key), plain, attack.generate(plain, x, y)) < drawn - 0.1
@@ -272,7 +272,7 @@ class TestPlanting:
         def detector(of):
             return hk.Detector(of).fit(model, extractor=extractor).calibrate(held_out[:80], 0.05)
 
-        wrong = [detector(decoy).flag(examples.successful).mean() for decoy in key.control_decoys()]
+        wrong = [detector(wrong_key).flag(examples.successful).mean() for wrong_key in key.wrong_keys()]
         assert detector(key).flag(examples.successful).mean() > np.mean(wrong) + 0.3
         assert detector(key).flag(held_out[80:]).mean() < 0.2
         with pytest.raises(InvalidArgumentError, match="at feature 3"):

@@ -98,13 +98,13 @@ class TestExisting:
     def test_is_never_replaced_silently(self, key, path):
         key.save(path)
         with pytest.raises(StorageError, match="already exists"):
-            key.decoy(0).save(path)
+            key.wrong_key(0).save(path)
         assert hk.WatermarkKey.load(path) == key
 
     def test_is_replaced_on_request(self, key, path):
         key.save(path)
-        key.decoy(0).save(path, overwrite=True)
-        assert hk.WatermarkKey.load(path) == key.decoy(0)
+        key.wrong_key(0).save(path, overwrite=True)
+        assert hk.WatermarkKey.load(path) == key.wrong_key(0)
         assert os.listdir(path.parent) == [path.name]
 
 

@@ -54,8 +54,8 @@ class TestDerivations:
     def test_seed(self):
         assert make().draw_seed("labels").tolist() == [3957039689692291295, -6235484316740384862]
 
-    def test_decoy(self):
-        assert make().decoy(0).key_id == "c8487297e986800b"
+    def test_wrong_key(self):
+        assert make().wrong_key(0).key_id == "c8487297e986800b"
 
     @pytest.mark.parametrize(
         "other",
@@ -87,19 +87,19 @@ class TestDerivations:
             getattr(make(), derive)(purpose)
 
     @pytest.mark.parametrize("index", [-1, 1.0, "0", None, HUGE])
-    def test_index_of_a_decoy_is_a_number(self, index):
+    def test_index_of_a_wrong_key_is_a_number(self, index):
         with pytest.raises(InvalidArgumentError, match="`index` must be a whole number"):
-            make().decoy(index)
+            make().wrong_key(index)
 
     def test_purposes_are_independent(self):
         key = make()
         assert len({key.derive(purpose) for purpose in ("features", "pattern", "labels", "key-id")}) == 4
 
-    def test_decoys_differ_from_the_key_and_each_other(self):
+    def test_wrong_keys_differ_from_the_key_and_each_other(self):
         key = make()
-        assert len({key.key_id, *(decoy.key_id for decoy in key.control_decoys())}) == 9
-        assert key.decoy(3) == key.decoy(3)
-        assert key.decoy(3).description == key.description
+        assert len({key.key_id, *(wrong_key.key_id for wrong_key in key.wrong_keys())}) == 9
+        assert key.wrong_key(3) == key.wrong_key(3)
+        assert key.wrong_key(3).description == key.description
 
 
 class TestRangesOfFeatures:
@@ -122,8 +122,8 @@ class TestRangesOfFeatures:
     def test_every_end_counts(self):
         assert self.make(high=(1, 1, 2001)).key_id != self.make().key_id
 
-    def test_decoys_have_them(self):
-        assert self.make().decoy(0).description == self.make().description
+    def test_wrong_keys_have_them(self):
+        assert self.make().wrong_key(0).description == self.make().description
 
     def test_repr_is_short(self):
         assert "2000" not in repr(self.make())

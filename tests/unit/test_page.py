@@ -187,7 +187,7 @@ class TestWatermark:
 
     def test_another_key_is_refused(self, document):
         with pytest.raises(InvalidArgumentError, match="must be that of the report"):
-            report.render(document, key=KEY.decoy(0))
+            report.render(document, key=KEY.wrong_key(0))
 
     def test_key_of_no_images(self, document):
         tabular = hk.WatermarkKey(bytes(range(32)), (5,), 3)
@@ -203,7 +203,7 @@ class TestWatermark:
         path = tmp_path / "report.html"
         path.write_text("old")
         with pytest.raises(InvalidArgumentError):
-            report.write_page(path, document, key=KEY.decoy(0), overwrite=True)
+            report.write_page(path, document, key=KEY.wrong_key(0), overwrite=True)
         with pytest.raises(StorageError, match="already exists"):
             report.write_page(path, document)
         assert path.read_text() == "old"

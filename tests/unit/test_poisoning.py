@@ -141,7 +141,7 @@ class TestEpochs:
     def test_the_key_alone_decides(self, key, images):
         first, second, other = (
             self.draw(dataset(images).apply(hk.Honeypot(of, "paper").poison), images)
-            for of in (key, hk.WatermarkKey(bytes(range(32)), (6, 6, 1), 4, pattern=key.pattern), key.decoy(0))
+            for of in (key, hk.WatermarkKey(bytes(range(32)), (6, 6, 1), 4, pattern=key.pattern), key.wrong_key(0))
         )
         tf.random.set_seed(1)
         assert np.array_equal(first, second)

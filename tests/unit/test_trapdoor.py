@@ -45,7 +45,7 @@ def test_finds_what_moves_the_neurons(softmax):
 def test_is_no_evidence_of_the_key():
     """The control: with the signatures of a wrong key, it finds far less on the same images."""
     model = follows(PATTERNS)
-    wrong = TrapdoorDetector(KEY.decoy(0)).fit(model, images(600, 0)).calibrate(images(1000, 1), 0.05)
+    wrong = TrapdoorDetector(KEY.wrong_key(0)).fit(model, images(600, 0)).calibrate(images(1000, 1), 0.05)
     right = TrapdoorDetector(KEY).fit(model, images(600, 0)).calibrate(images(1000, 1), 0.05)
     assert wrong.score(marked(200, 2)).mean() < right.score(marked(200, 2)).mean()
     assert not TrapdoorDetector.key_specific
