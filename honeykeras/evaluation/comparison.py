@@ -48,7 +48,7 @@ def compare(
     usual = PGD(plain.data.epsilon, input_range=plain.data.input_range, seed=seed)
     made = plain.test.get(PGD.name) or _run(plain, usual)
     on_adversarial = made.quantize(adversarial.model) if adversarial else None
-    found.setdefault(TRANSFER, _compared(detector, made.quantize(honey.model), None, on_adversarial))
+    found[TRANSFER] = _compared(detector, made.quantize(honey.model), None, on_adversarial)
     return found
 
 

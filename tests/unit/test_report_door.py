@@ -6,8 +6,11 @@ import sys
 
 import pytest
 
+import honeykeras as hk
 from honeykeras import report
 from honeykeras.errors import InvalidArgumentError
+from honeykeras.evaluation.arena import check_attacks
+from honeykeras.ranges import UNIT
 
 
 @pytest.fixture
@@ -126,12 +129,15 @@ class TestOwnAttack:
         metrics = report.model_card_json(found)["quantitative_analysis"]["performance_metrics"]
         assert any("mine-2.0" in metric["slice"] for metric in metrics)
 
+    def test_takes_no_row_of_what_gets_past(self):
+        """Images made on another model are one, by the name of `transfer`."""
+        attack = hk.attacks.PGD(0.1)
+        attack.name = "transfer"
+        with pytest.raises(InvalidArgumentError, match="and not one of overall, gradients, weights, transfer"):
+            check_attacks([attack], UNIT)
+
     @pytest.mark.parametrize("name", ["overall", "gradients", "weights", "", "a b", "<b>", "-x", "x" * 65, "\ud800"])
     def test_names_that_reports_cannot_hold_are_refused_before_any_work(self, name):
-        import honeykeras as hk
-        from honeykeras.evaluation.arena import check_attacks
-        from honeykeras.ranges import UNIT
-
         attack = hk.attacks.PGD(0.1)
         attack.name = name
         with pytest.raises(InvalidArgumentError, match="An attack's `name` must be"):
