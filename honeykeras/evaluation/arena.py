@@ -30,7 +30,7 @@ _MOST_BYTES = 160 * 2**20
 # Clean test images that each corruption is judged on, at most.
 _MOST_CORRUPTED = 2000
 
-# What reports take for the name of an attack or of a kind of detector, and what they call what is no attack of a user's.
+# What reports take for the name of an attack or of a kind of detector, and what they call what is no user's attack.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}"
 _NO_ATTACKS = ("overall", "gradients", "weights", "transfer")
 
