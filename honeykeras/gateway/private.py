@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+import urllib.parse
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -90,8 +91,12 @@ def make_app(
         return {"ready": is_ready}
 
     @app.post("/clients/{name:path}/forget")
-    async def forget(name: str) -> dict[str, bool]:
+    async def forget(name: str, request: fastapi.Request) -> dict[str, bool]:
         """Lets a client begin anew that was accused wrongly."""
+        origin = request.headers.get("origin")
+        # An operator's browser sends what any page asks it to, and says which page it was.
+        if origin is not None and urllib.parse.urlsplit(origin).netloc != request.headers.get("host"):
+            raise fastapi.HTTPException(403, "Only this page may ask for that.")
         return {"known": await guard.store.forget(name)}
 
     return app

@@ -12,6 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 import honeykeras as hk
 from honeykeras.errors import InvalidArgumentError, StorageError
 from honeykeras.gateway import log_reading
+from honeykeras.gateway.backend import Model
 from honeykeras.gateway.detections import Detections
 from honeykeras.gateway.events import Events, coarse
 from honeykeras.gateway.policy import Logs, Policy
@@ -64,6 +65,18 @@ class TestRequests:
         beside = [json.loads(line) for line in (tmp_path / "logs" / "requests-00000001.jsonl").read_text().splitlines()]
         assert [each["sequence"] for each in beside] == [1, 2, 3, 4, 5]
         assert beside[0]["time"] == pytest.approx(record.time)
+
+    def test_of_images_as_they_came(self, log, gateway, digits, tmp_path):
+        files = [tf.io.encode_png(np.round(each * 255).astype(np.uint8)).numpy() for each in digits.test.x[:2]]
+        given = {"image_bytes": np.array(files, object)}
+        gateway._run(gateway.guard.ask(Model("digits"), "predict_images", given, "me"))
+        written = log()
+        written.answered(gateway.watching.records[-1])
+        written.close()
+        (found,) = read(tmp_path / "logs")
+        assert tf.make_ndarray(found.predict_log.request.inputs["image_bytes"]).tolist() == files
+        with pytest.raises(InvalidArgumentError):
+            log_reading.export_clean(tmp_path / "logs", tmp_path / "clean.npz")
 
     def test_are_private(self, log, tmp_path):
         log().close()

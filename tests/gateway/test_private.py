@@ -42,11 +42,11 @@ class Operators:
         )
         self.app = private.make_app(self.guard, self.metrics, self.traffic, self.detections, models=["digits"])
 
-    def ask(self, path, method="GET"):
+    def ask(self, path, method="GET", **request):
         async def run():
             transport = httpx.ASGITransport(self.app)
             async with httpx.AsyncClient(transport=transport, base_url="http://private") as session:
-                return await session.request(method, path)
+                return await session.request(method, path, **request)
 
         return self._run(run())
 
@@ -131,7 +131,10 @@ def test_not_ready_without_a_store(watched, monkeypatch):
 
 def test_a_client_that_was_accused_wrongly_begins_anew(watched, marked):
     gateway, operators = watched
-    assert operators.ask("/clients/10.6.6.6/forget", "POST").json() == {"known": True}
+    elsewhere = operators.ask("/clients/10.6.6.6/forget", "POST", headers={"origin": "http://evil.example"})
+    assert elsewhere.status_code == 403
+    here = operators.ask("/clients/10.6.6.6/forget", "POST", headers={"origin": "http://private"})
+    assert here.json() == {"known": True}
     gateway.predict(marked[:1], "10.6.6.6")
     assert not gateway.watching.records[-1].accused
 
