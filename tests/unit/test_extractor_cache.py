@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import honeykeras as hk
-from honeykeras.detection import extractor_cache, fit_extractor
+from honeykeras.detection import extractor, extractor_cache, fit_extractor
 
 FAMILY = hk.patterns.Blocks(1)
 
@@ -14,12 +14,9 @@ def x(digits):
     return digits.train.x[:200]
 
 
-@pytest.fixture
-def trainings(monkeypatch):
-    """How many times one was trained."""
-    from honeykeras.detection import extractor
-
-    counted, train = [], extractor._train
+def counting(monkeypatch, train):
+    """Counts how many times one is trained, in some way."""
+    counted = []
 
     def count(*args):
         counted.append(args)
@@ -27,6 +24,18 @@ def trainings(monkeypatch):
 
     monkeypatch.setattr(extractor, "_train", count)
     return counted
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """How many times one was trained."""
+    return counting(monkeypatch, extractor._train)
+
+
+@pytest.fixture
+def quick_trainings(monkeypatch):
+    """The same, where it is left as it is: of when one is trained, that tells all."""
+    return counting(monkeypatch, lambda untrained, *_: untrained)
 
 
 def test_is_trained_once(x, tmp_path, trainings):
@@ -38,25 +47,25 @@ def test_is_trained_once(x, tmp_path, trainings):
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"steps": 3}, {"input_range": (0, 2)}, {"x": 1}, {"family": 2}])
-def test_all_that_decides_counts(x, tmp_path, trainings, changes):
+def test_all_that_decides_counts(x, tmp_path, quick_trainings, changes):
     fit_extractor(x, FAMILY, steps=2, cache=tmp_path)
     arguments = {"steps": 2, **changes}
     other_x = x[:-1] if arguments.pop("x", None) else x
     family = hk.patterns.Blocks(arguments.pop("family", 1))
     fit_extractor(other_x, family, cache=tmp_path, **arguments)
-    assert len(trainings) == 2
+    assert len(quick_trainings) == 2
     assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK", lambda content: content[:-100], lambda content: content[100:]])
-def test_damage_is_a_warning_and_mended(x, tmp_path, trainings, damage):
+def test_damage_is_a_warning_and_mended(x, tmp_path, quick_trainings, damage):
     fit_extractor(x, FAMILY, steps=2, cache=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(damage if isinstance(damage, bytes) else damage(file.read_bytes()))
     with pytest.warns(UserWarning, match="is damaged, and is trained again"):
         fit_extractor(x, FAMILY, steps=2, cache=tmp_path)
     fit_extractor(x, FAMILY, steps=2, cache=tmp_path)
-    assert len(trainings) == 2
+    assert len(quick_trainings) == 2
 
 
 def test_folder_that_cannot_be_is_a_warning(x, tmp_path):
