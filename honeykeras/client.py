@@ -15,12 +15,13 @@ import json
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from honeykeras import _checks
+from honeykeras._files import PathLike, read_file
 from honeykeras._messages import shortened
 from honeykeras._optional import load_optional
 from honeykeras.errors import InvalidArgumentError, ServingError
@@ -43,6 +44,9 @@ class Client:
         *,
         version: int | None = None,
         key: str | None = None,
+        ca: PathLike | None = None,
+        certificate: PathLike | None = None,
+        certificate_key: PathLike | None = None,
         timeout: float = 10.0,
         retries: int = 3,
     ) -> None:
@@ -54,6 +58,9 @@ class Client:
             model: The model's name.
             version: Which version is asked. Defaults to the one that is served.
             key: This client's key, if the server wants one. It goes over TLS or to this machine alone.
+            ca: File of the certificate of who signed the server's, PEM. Defaults to those that the system trusts.
+            certificate: File of this client's certificate, PEM, if the server wants one.
+            certificate_key: File of the private key of that, PEM.
             timeout: How many seconds a try may take.
             retries: How often it is tried again, later each time, where nobody answers or the server is busy.
 
@@ -70,9 +77,12 @@ class Client:
         _checks.whole_number("retries", retries, 0)
         if key is not None and found.scheme in ("http", "grpc") and found.hostname not in ("127.0.0.1", "localhost"):
             raise InvalidArgumentError("`key` must go over TLS: https:// or grpcs://. Received: an address without.")
+        if (certificate is None) != (certificate_key is None):
+            raise InvalidArgumentError("`certificate` and `certificate_key` must be given together.")
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         kind = _Rest if found.scheme.startswith("http") else _Grpc
-        self._api: _Rest | _Grpc = kind(address, model, version, headers, timeout, retries)
+        tls = _Tls(ca, certificate, certificate_key)
+        self._api: _Rest | _Grpc = kind(address, model, version, headers, tls, timeout, retries)
 
     def predict(
         self, inputs: npt.ArrayLike | Mapping[str, npt.ArrayLike], signature: str = ""
@@ -120,13 +130,28 @@ class Client:
         self.close()
 
 
+class _Tls(NamedTuple):
+    ca: PathLike | None
+    certificate: PathLike | None
+    key: PathLike | None
+
+
 class _Rest:
     def __init__(
-        self, address: str, model: str, version: int | None, headers: dict[str, str], timeout: float, retries: int
+        self,
+        address: str,
+        model: str,
+        version: int | None,
+        headers: dict[str, str],
+        tls: _Tls,
+        timeout: float,
+        retries: int,
     ) -> None:
         urllib3 = load_optional("urllib3", "client", _WHAT)
         again = urllib3.Retry(retries, status_forcelist=_AGAIN, allowed_methods=None, backoff_factor=_BACKOFF)
-        self._pool = urllib3.PoolManager(retries=again, timeout=timeout, headers=headers)
+        files = dict(zip(("ca_certs", "cert_file", "key_file"), tls, strict=True))
+        given = {name: str(path) for name, path in files.items() if path is not None}
+        self._pool = urllib3.PoolManager(retries=again, timeout=timeout, headers=headers, **given)
         self._errors = urllib3.exceptions.HTTPError
         at = "" if version is None else f"/versions/{version}"
         self._url = f"{address.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}{at}"
@@ -160,7 +185,14 @@ class _Rest:
 
 class _Grpc:
     def __init__(
-        self, address: str, model: str, version: int | None, headers: dict[str, str], timeout: float, retries: int
+        self,
+        address: str,
+        model: str,
+        version: int | None,
+        headers: dict[str, str],
+        tls: _Tls,
+        timeout: float,
+        retries: int,
     ) -> None:
         self._grpc = load_optional("grpc", "client", _WHAT)
         load = {
@@ -183,7 +215,7 @@ class _Grpc:
         ]
         target = urllib.parse.urlsplit(address)
         self._channel = (
-            self._grpc.secure_channel(target.netloc, self._grpc.ssl_channel_credentials(), options)
+            self._grpc.secure_channel(target.netloc, self._credentials(tls), options)
             if target.scheme == "grpcs"
             else self._grpc.insecure_channel(target.netloc, options)
         )
@@ -191,6 +223,14 @@ class _Grpc:
         self._models = load["model_service_pb2_grpc"].ModelServiceStub(self._channel)
         self._model, self._version, self._timeout = model, version, timeout
         self._metadata = list(headers.items())
+
+    def _credentials(self, tls: _Tls) -> Any:
+        ca, certificate = (
+            None if path is None else read_file(path, "certificate", private=False)
+            for path in (tls.ca, tls.certificate)
+        )
+        key = None if tls.key is None else read_file(tls.key, "private key", private=True)
+        return self._grpc.ssl_channel_credentials(ca, key, certificate)
 
     def predict(self, inputs: Any, signature: str) -> dict[str, np.ndarray]:
         import tensorflow as tf

@@ -18,7 +18,7 @@ shadow = false      # true: answers are the model's, and what would have been do
 max_fpr = 0.01      # what the detector was calibrated to
 
 [clients]
-identify = "address"    # or "header", set by a proxy; or "key", of a client's own
+identify = "address"    # or "header", set by a proxy; "key" or "certificate", of a client's own
 header = "x-client-id"
 trusted_proxies = []    # addresses or networks, such as "10.0.0.0/8"
 observed_only = []      # clients whose answers are never changed: explanation tools, tests

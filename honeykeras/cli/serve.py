@@ -29,6 +29,9 @@ _PORT = click.IntRange(0, 65535)
 @click.option("--port", type=_PORT, default=8501, show_default=True, help="Port of the REST API; 0 takes a free one.")
 @click.option("--grpc-port", type=_PORT, help="Port of the gRPC API, as TensorFlow Serving's 8500. Defaults to none.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that clients reach.")
+@click.option("--tls-certificate", type=options.PATH, help="Speak TLS with clients, with this certificate (PEM).")
+@click.option("--tls-key", type=options.PATH, help="The private key of that, readable by its owner alone.")
+@click.option("--client-ca", type=options.PATH, help="Ask clients for certificates that this authority signed.")
 @click.option(
     "--private-port",
     type=_PORT,
@@ -54,6 +57,9 @@ def serve(
     port: int,
     grpc_port: int | None,
     host: str,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    client_ca: Path | None,
     private_port: int,
     private_host: str,
     policy_path: Path | None,
@@ -76,6 +82,10 @@ def serve(
     accused is a policy's to say: by default, silently, other answers.
     """
     _check(folder, upstream, models, redis, secret)
+    if (tls_certificate is None) != (tls_key is None) or (client_ca is not None and tls_key is None):
+        raise InvalidArgumentError(
+            "`--tls-certificate` and `--tls-key` must be given together, and `--client-ca` with them."
+        )
     if folder is not None:
         options.check_exists(folder, "a folder of artifacts")
         if public_key is None and not unsigned and (folder / _PUBLIC_KEY).is_file():
@@ -86,8 +96,9 @@ def serve(
     for package in ("fastapi", "pydantic", "uvicorn"):
         load_optional(package, "gateway", "A gateway")
     from honeykeras.gateway import assembly
-    from honeykeras.gateway.running import Ports
+    from honeykeras.gateway.running import Ports, Tls
 
+    tls = None if tls_certificate is None or tls_key is None else Tls(tls_certificate, tls_key, client_ca)
     settings = assembly.Settings(
         folder=folder,
         upstream=upstream,
@@ -102,7 +113,7 @@ def serve(
         logs=logs,
         redis=redis,
         secret=secret,
-        ports=Ports(host, port, grpc_port, private_host, private_port),
+        ports=Ports(host, port, grpc_port, private_host, private_port, tls),
     )
     assembly.serve(settings, _say)
 
@@ -126,7 +137,8 @@ def _check(
 
 def _say(ports: Any, models: list[str]) -> None:
     for name in models:
-        click.echo(f"Serving http://{ports.host}:{ports.rest}/v1/models/{name}")
+        scheme = "http" if ports.tls is None else "https"
+        click.echo(f"Serving {scheme}://{ports.host}:{ports.rest}/v1/models/{name}")
     if ports.grpc is not None:
         click.echo(f"gRPC at {ports.host}:{ports.grpc}")
     click.echo(f"Who attacks: http://{ports.private_host}:{ports.private}/")

@@ -61,7 +61,8 @@ class Clients(_Table):
 
     Attributes:
         identify: What tells one client from another: the `address` that it calls from, a `header` that a proxy sets,
-            or a `key` of its own (`authorization: Bearer KEY`, or `x-api-key: KEY`).
+            a `key` of its own (`authorization: Bearer KEY`, or `x-api-key: KEY`), or the common name in its
+            `certificate`, where the gateway asks for one.
         header: For `header`, which one. It is heeded from trusted proxies alone: anybody can send one.
         trusted_proxies: Addresses or networks of proxies that say whom they speak for.
         keys: For `key`, SHA-256 of each client's key, in hexadecimal, by the client's name.
@@ -72,7 +73,7 @@ class Clients(_Table):
             this replica remembers, `closed` refuses them.
     """
 
-    identify: Literal["address", "header", "key"] = "address"
+    identify: Literal["address", "header", "key", "certificate"] = "address"
     header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] = "x-client-id"
     trusted_proxies: list[str] = []
     keys: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}

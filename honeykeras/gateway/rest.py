@@ -16,7 +16,7 @@ from honeykeras.gateway import rest_format
 from honeykeras.gateway.backend import Model, State
 from honeykeras.gateway.failures import RequestError, invalid
 from honeykeras.gateway.guard import Guard
-from honeykeras.gateway.identity import client_of
+from honeykeras.gateway.identity import Caller, client_of, gathered
 from honeykeras.gateway.tensors import Signature
 
 # As `http_rest_api_util.cc` of TensorFlow Serving has them.
@@ -58,7 +58,8 @@ def _response(content: str, status: int = 200) -> fastapi.Response:
 async def _answer(guard: Guard, request: fastapi.Request, limit: Callable[[str], Any] | None) -> str:
     # Sockets of the machine's own have no address.
     peer = request.client.host if request.client else "local"
-    client = client_of(guard.policy.clients, peer, request.headers)
+    caller = Caller(peer, gathered(request.headers.items()), request.scope.get("state", {}).get("certificate"))
+    client = client_of(guard.policy.clients, caller)
     if limit is not None:
         await limit(client)
     path = request.url.path

@@ -17,7 +17,7 @@ from honeykeras.export.signatures import DEFAULT
 from honeykeras.gateway.backend import Model
 from honeykeras.gateway.failures import RequestError, invalid
 from honeykeras.gateway.guard import Guard
-from honeykeras.gateway.identity import client_of
+from honeykeras.gateway.identity import Caller, client_of, gathered
 from honeykeras.gateway.upstream import CODES
 
 _SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
@@ -148,8 +148,10 @@ async def _told(context: Any, answer: Awaitable[Any]) -> Any:
 
 
 async def _client(guard: Guard, context: Any, limit: Callable[[str], Any] | None) -> str:
-    headers = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-    client = client_of(guard.policy.clients, _peer(context.peer()), headers)
+    headers = gathered((key, value) for key, value in context.invocation_metadata() if isinstance(value, str))
+    names = context.auth_context().get("x509_common_name", [])
+    certificate = names[0].decode(errors="replace") if len(names) == 1 else None
+    client = client_of(guard.policy.clients, Caller(_peer(context.peer()), headers, certificate))
     if limit is not None:
         await limit(client)
     return client

@@ -9,11 +9,15 @@ import functools
 import gc
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
+import grpc
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from honeykeras._files import PathLike, read_file
 from honeykeras._messages import first_line
 from honeykeras.errors import HoneyKerasError, InvalidArgumentError
 from honeykeras.gateway import rest, rpc
@@ -28,6 +32,61 @@ _DRAIN = 30
 
 
 @dataclasses.dataclass(frozen=True)
+class Tls:
+    """By what clients know the gateway, and it knows them: files in PEM.
+
+    Attributes:
+        certificate: The gateway's certificate, with those between it and its authority.
+        key: The private key of that, readable by its owner alone.
+        client_authority: The certificate of who signs those of clients; they must show one then.
+    """
+
+    certificate: PathLike
+    key: PathLike
+    client_authority: PathLike | None = None
+
+    def check(self) -> None:
+        """Raises `HoneyKerasError` if they cannot be used, in our words."""
+        self.for_grpc()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+            if self.client_authority is not None:
+                context.load_verify_locations(self.client_authority)
+        except (ssl.SSLError, OSError) as error:
+            raise InvalidArgumentError(
+                f"{self.certificate} and {self.key} must be a certificate and its private key, as PEM. Received: "
+                f"{first_line(error)}."
+            ) from None
+
+    def for_http(self) -> dict[str, Any]:
+        """What uvicorn takes."""
+        settings: dict[str, Any] = {"ssl_certfile": str(self.certificate), "ssl_keyfile": str(self.key)}
+        if self.client_authority is not None:
+            settings |= {"ssl_ca_certs": str(self.client_authority), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+        return settings
+
+    def for_grpc(self) -> grpc.ServerCredentials:
+        """What gRPC takes."""
+        key = read_file(self.key, "private key", private=True)
+        certificate, authority = (
+            None if path is None else read_file(path, "certificate", private=False)
+            for path in (self.certificate, self.client_authority)
+        )
+        return grpc.ssl_server_credentials([(key, certificate)], authority, authority is not None)
+
+
+class _Http(HttpToolsProtocol):
+    """HTTP that tells an application which certificate a client showed."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        shown = transport.get_extra_info("peercert") or {}
+        names = [value for part in shown.get("subject", ()) for name, value in part if name == "commonName"]
+        self.app_state = {**self.app_state, "certificate": names[0] if len(names) == 1 else None}
+
+
+@dataclasses.dataclass(frozen=True)
 class Ports:
     """Where a gateway listens.
 
@@ -37,6 +96,7 @@ class Ports:
         grpc: Port of the gRPC API; None for none.
         private_host: The address that operators reach.
         private: Port of metrics and the page; 0 takes any that is free.
+        tls: What clients are spoken to in; None for plain text.
     """
 
     host: str = "127.0.0.1"
@@ -44,6 +104,7 @@ class Ports:
     grpc: int | None = None
     private_host: str = "127.0.0.1"
     private: int = 0
+    tls: Tls | None = None
 
 
 class _Server(uvicorn.Server):
@@ -85,13 +146,15 @@ async def run(
     async def limit(client: str) -> None:
         await rates.check(guard.policy, client)
 
+    if ports.tls is not None:
+        ports.tls.check()
     async with contextlib.AsyncExitStack() as stack:
         await guard.backend.start()
         stack.push_async_callback(guard.backend.close)
         stack.push_async_callback(guard.store.close)
         stack.push_async_callback(rates.close)
         await _check(guard, models)
-        servers = [_http(rest.make_app(guard, limit), ports.host, ports.rest)]
+        servers = [_http(rest.make_app(guard, limit), ports.host, ports.rest, ports.tls)]
         if private is not None:
             servers.append(_http(private, ports.private_host, ports.private))
         sockets = [stack.enter_context(_socket(server.config.host, server.config.port)) for server in servers]
@@ -119,7 +182,7 @@ async def run(
         await asyncio.gather(*serving)
 
 
-def _http(app: Any, host: str, port: int) -> _Server:
+def _http(app: Any, host: str, port: int, tls: Tls | None = None) -> _Server:
     # Which server it is, is nobody's business.
     config = uvicorn.Config(
         app,
@@ -130,6 +193,8 @@ def _http(app: Any, host: str, port: int) -> _Server:
         server_header=False,
         lifespan="off",
         timeout_graceful_shutdown=_DRAIN,
+        http=_Http,
+        **({} if tls is None else tls.for_http()),
     )
     return _Server(config)
 
@@ -165,7 +230,12 @@ async def _rpc(guard: Guard, limit: Callable[[str], Any], ports: Ports) -> Async
         return
     server, alive = rpc.make_server(guard, limit)
     try:
-        port = server.add_insecure_port(f"{ports.host}:{ports.grpc}")
+        where = f"{ports.host}:{ports.grpc}"
+        port = (
+            server.add_insecure_port(where)
+            if ports.tls is None
+            else server.add_secure_port(where, ports.tls.for_grpc())
+        )
     except RuntimeError:
         raise _taken(ports.host, ports.grpc, "the port is taken") from None
     await server.start()

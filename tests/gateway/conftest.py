@@ -1,7 +1,9 @@
 """A guarded model of digits that a gateway can serve, and gateways before it."""
 
 import asyncio
+import datetime
 import importlib.util
+import ipaddress
 import json
 import os
 import threading
@@ -10,6 +12,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 import honeykeras as hk
 from honeykeras import evidence, export
@@ -185,3 +192,38 @@ def marked(watermark_key, classifier, digits):
     for _ in range(3):
         x = watermark.apply(x, 0.25, classifier.predict(x, verbose=0).argmax(axis=1)).numpy()
     return x
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """Files in PEM: the certificates of an authority, of a server on this machine and of a client, with their keys."""
+    folder = tmp_path_factory.mktemp("certificates")
+    now = datetime.datetime.now(datetime.timezone.utc)
+
+    def sign(name, key, issuer, issuer_key, *, is_authority=False):
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer or subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(is_authority, None), critical=True)
+        )
+        if not is_authority:
+            here = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            made = made.add_extension(x509.SubjectAlternativeName(here), critical=False)
+        return made.sign(issuer_key, hashes.SHA256())
+
+    root_key = ec.generate_private_key(ec.SECP256R1())
+    root = sign("authority", root_key, None, root_key, is_authority=True)
+    (folder / "ca.pem").write_bytes(root.public_bytes(Encoding.PEM))
+    for name in ("server", "alice"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        (folder / f"{name}.pem").write_bytes(sign(name, key, root.subject, root_key).public_bytes(Encoding.PEM))
+        file = folder / f"{name}.key"
+        file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        file.chmod(0o600)
+    return folder

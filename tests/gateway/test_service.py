@@ -39,8 +39,8 @@ class Service:
         lines = [self.process.stdout.readline() for _ in range(3)]
         if not lines[-1]:
             raise AssertionError(self.process.communicate(timeout=TROUBLE))
-        self.rest = re.search(r"http://[\d.:]+", lines[0])[0]
-        self.grpc = f"grpc://{re.search(r'at ([0-9.:]+)', lines[1])[1]}"
+        self.rest = re.search(r"https?://[\d.:]+", lines[0])[0]
+        self.grpc = f"grpc{'s' * ('https' in self.rest)}://{re.search(r'at ([0-9.:]+)', lines[1])[1]}"
         self.private = re.search(r"http://[\d.:]+", lines[2])[0]
 
     def state(self):
@@ -229,6 +229,25 @@ def test_ends_with_an_answer_for_all_that_is_under_way(home, tmp_path, digits):
     assert list((tmp_path / "logs" / "requests").glob("*.tfrecord"))
 
 
+def test_clients_are_known_by_their_certificates(home, tmp_path, certificates, digits):
+    """Over TLS, by REST and gRPC; who shows none is not spoken to."""
+    (tmp_path / "policy.toml").write_text('[clients]\nidentify = "certificate"')
+    files = {name: certificates / f"{name}.pem" for name in ("ca", "server", "alice")}
+    own = ["--tls-certificate", files["server"], "--tls-key", certificates / "server.key", "--client-ca", files["ca"]]
+    service = Service(home, "--policy", tmp_path / "policy.toml", *own)
+    try:
+        shown = {"certificate": files["alice"], "certificate_key": certificates / "alice.key"}
+        for address in (service.rest, service.grpc):
+            with Client(address, "digits", ca=files["ca"], retries=0, **shown) as alice:
+                assert alice.predict(digits.test.x[:2]).shape == (2, 10)
+            for settings in ({"ca": files["ca"]}, {}):
+                with Client(address, "digits", retries=0, **settings) as other, pytest.raises(ServingError):
+                    other.predict(digits.test.x[:1])
+        assert [(each["name"], each["queries"]) for each in service.state()["clients"]] == [("alice", 4)]
+    finally:
+        assert service.end()[0] == 0
+
+
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
 def test_replicas_share_what_they_know(home, place, policy, marked):
     """One client's queries spread over two processes and one Redis; one of them ends, and the other goes on."""
@@ -289,6 +308,7 @@ class TestMistakes:
         assert "`--model` names the models behind" in self.said(capsys, "--upstream", "h:1")
         assert "must come with `--secret`" in self.said(capsys, tmp_path, "--redis", "redis://h/0")
         assert "no such file or folder" in self.said(capsys, tmp_path / "none")
+        assert "must be given together" in self.said(capsys, tmp_path, "--tls-key", tmp_path / "k")
 
     def test_of_what_is_served(self, capsys, home, tmp_path):
         assert "must hold an artifact for a trusted host" in self.said(capsys, tmp_path)
@@ -300,6 +320,15 @@ class TestMistakes:
         (tmp_path / "secret").write_text("short")
         (tmp_path / "secret").chmod(0o600)
         assert "must be 64 hexadecimal digits" in self.said(capsys, home, "--secret", tmp_path / "secret")
+
+    def test_of_certificates(self, capsys, home, tmp_path, certificates):
+        server = ["--tls-certificate", certificates / "server.pem", "--tls-key"]
+        assert "must be a certificate and its private key" in self.said(
+            capsys, home, *server, certificates / "alice.key"
+        )
+        (tmp_path / "open.key").write_bytes((certificates / "server.key").read_bytes())
+        (tmp_path / "open.key").chmod(0o644)
+        assert "must be readable by its owner alone" in self.said(capsys, home, *server, tmp_path / "open.key")
 
     def test_of_ports(self, capsys, home):
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -1,6 +1,5 @@
 """A TensorFlow Serving that fails: each request has an error, and none waits for ever."""
 
-import datetime
 import socket
 import threading
 import time
@@ -8,11 +7,6 @@ import time
 import grpc
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from honeykeras.errors import StorageError
 from honeykeras.gateway.backend import Model
@@ -132,29 +126,13 @@ def test_killed_in_mid_load_and_back(run, home, make_gateway, digits, serving):
         run(backend.close())
 
 
-def test_over_tls(run, home, make_gateway, digits, serving, tmp_path):
+def test_over_tls(run, home, make_gateway, digits, serving, certificates):
     """A server that an authority vouches for is asked, and no other."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-        .public_bytes(Encoding.PEM)
-    )
-    (tmp_path / "ca.pem").write_bytes(certificate)
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    credentials = grpc.ssl_server_credentials([(private, certificate)])
+    pair = tuple((certificates / name).read_bytes() for name in ("server.key", "server.pem"))
+    credentials = grpc.ssl_server_credentials([pair])
     with type(serving)(home / "serving" / "digits", credentials=credentials) as server:
         address = server.address.replace("127.0.0.1", "localhost")
-        for tls, code in ((Credentials(tmp_path / "ca.pem"), None), (Credentials(), 503), (None, 503)):
+        for tls, code in ((Credentials(certificates / "ca.pem"), None), (Credentials(), 503), (None, 503)):
             backend = Upstream(address, tls=tls, deadline=3)
             run(backend.start())
             try:
