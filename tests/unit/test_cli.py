@@ -111,7 +111,7 @@ class TestHelp:
 class TestQuickstart:
     def test_leaves_what_it_says(self, quickstart):
         assert sorted(os.listdir(quickstart)) == sorted(QUICKSTART)
-        assert os.listdir(quickstart / "serving" / "digits") == ["1"]
+        assert sorted(os.listdir(quickstart / "serving" / "digits")) == ["1", "1.sig"]
 
     def test_key_is_private_and_of_the_report(self, quickstart):
         key = hk.WatermarkKey.load(quickstart / "watermark.key")
