@@ -55,7 +55,7 @@ def of_bytes(classify):
 def guard(classifier, detector, sealing_key, tmp_path_factory):
     """Exports the digits' classifier, whose outputs are logits, with its detector and signatures of one's own."""
 
-    def guard(own, policy="mislead", model=classifier):
+    def guard(own, policy="uniform", model=classifier):
         folder = tmp_path_factory.mktemp("own")
         sealing_key.save(folder / "model.key")
         path = folder / "serving" / "digits"

@@ -131,7 +131,10 @@ class TestRecalibrating:
         x = np.concatenate([digits.test.x, np.rot90(digits.test.x, axes=(1, 2))])
         loaded = tf.saved_model.load(str(tmp_path / "serving" / "digits" / "2"))
         flagged = loaded.signatures["extended"](inputs=tf.constant(x))["flag"].numpy()
-        assert np.array_equal(flagged, detector.flag(x))
+        # The threshold is a score of one of these, which rounding decides.
+        sure = np.abs(detector.score(x) - detector.threshold) > 1e-6
+        assert sure.mean() > 0.99
+        assert np.array_equal(flagged[sure], detector.flag(x)[sure])
         old = hk.detection.load(folder / "detector.hk", model)
         assert not np.array_equal(flagged, old.flag(x))
         assert export.inspect(tmp_path / "serving" / "digits" / "2")["build_id"] == detector.detector_id
@@ -160,7 +163,7 @@ class TestEvidence:
         loaded = tf.saved_model.load(str(tmp_path / "serving" / "m" / "1"))
         told = loaded.signatures["extended_evidence"](inputs=tf.constant(digits.test.x))
         observer = hk.evidence.Observer(hk.detection.load(observing, model), digits.calibration.x)
-        assert np.allclose(told["views"], observer.observe(digits.test.x).views, atol=1e-3)
+        assert np.allclose(told["evidence_views"], observer.observe(digits.test.x).views, atol=1e-3)
         assert hk.evidence.Rules.of_answers(told).margin == pytest.approx(observer.rules.margin, rel=1e-4)
 
     @pytest.mark.parametrize(
