@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Collection
-from typing import IO, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from honeykeras import _archives
 from honeykeras._documents import read_regular
-from honeykeras._files import PathLike, as_path, describe
+from honeykeras._files import PathLike, as_path, describe, write_atomic
 from honeykeras._messages import first_line, shortened
 from honeykeras.errors import InvalidArgumentError, StorageError
 
@@ -95,6 +95,17 @@ def read_mask(path: PathLike) -> np.ndarray:
     except ValueError as error:
         raise InvalidArgumentError(f"{path} must be a .npy file of a bool array. Received: {error}.") from None
     return mask
+
+
+def write_npz(path: PathLike, arrays: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Writes arrays by name, for `read_npz`: all of them or none, readable by their owner alone.
+
+    Raises:
+        StorageError: As `write_atomic`.
+    """
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_atomic(path, content.getvalue(), mode=0o600, overwrite=overwrite)
 
 
 def read_npz(path: PathLike, names: Collection[str]) -> dict[str, np.ndarray]:

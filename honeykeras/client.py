@@ -82,7 +82,7 @@ class Client:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         kind = _Rest if found.scheme.startswith("http") else _Grpc
         tls = _Tls(ca, certificate, certificate_key)
-        self._api: _Rest | _Grpc = kind(address, model, version, headers, tls, timeout, retries)
+        self._api: _Rest | _Grpc = kind(_Asked(address, model, version, headers, tls, timeout, retries))
 
     def predict(
         self, inputs: npt.ArrayLike | Mapping[str, npt.ArrayLike], signature: str = ""
@@ -136,25 +136,28 @@ class _Tls(NamedTuple):
     key: PathLike | None
 
 
+class _Asked(NamedTuple):
+    """Which model is asked, where, and how."""
+
+    address: str
+    model: str
+    version: int | None
+    headers: dict[str, str]
+    tls: _Tls
+    timeout: float
+    retries: int
+
+
 class _Rest:
-    def __init__(
-        self,
-        address: str,
-        model: str,
-        version: int | None,
-        headers: dict[str, str],
-        tls: _Tls,
-        timeout: float,
-        retries: int,
-    ) -> None:
+    def __init__(self, asked: _Asked) -> None:
         urllib3 = load_optional("urllib3", "client", _WHAT)
-        again = urllib3.Retry(retries, status_forcelist=_AGAIN, allowed_methods=None, backoff_factor=_BACKOFF)
-        files = dict(zip(("ca_certs", "cert_file", "key_file"), tls, strict=True))
+        again = urllib3.Retry(asked.retries, status_forcelist=_AGAIN, allowed_methods=None, backoff_factor=_BACKOFF)
+        files = dict(zip(("ca_certs", "cert_file", "key_file"), asked.tls, strict=True))
         given = {name: str(path) for name, path in files.items() if path is not None}
-        self._pool = urllib3.PoolManager(retries=again, timeout=timeout, headers=headers, **given)
+        self._pool = urllib3.PoolManager(retries=again, timeout=asked.timeout, headers=asked.headers, **given)
         self._errors = urllib3.exceptions.HTTPError
-        at = "" if version is None else f"/versions/{version}"
-        self._url = f"{address.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}{at}"
+        at = "" if asked.version is None else f"/versions/{asked.version}"
+        self._url = f"{asked.address.rstrip('/')}/v1/models/{urllib.parse.quote(asked.model, safe='')}{at}"
 
     def predict(self, inputs: Any, signature: str) -> dict[str, np.ndarray]:
         given = {name: _plain(each) for name, each in inputs.items()} if isinstance(inputs, Mapping) else _plain(inputs)
@@ -184,16 +187,7 @@ class _Rest:
 
 
 class _Grpc:
-    def __init__(
-        self,
-        address: str,
-        model: str,
-        version: int | None,
-        headers: dict[str, str],
-        tls: _Tls,
-        timeout: float,
-        retries: int,
-    ) -> None:
+    def __init__(self, asked: _Asked) -> None:
         self._grpc = load_optional("grpc", "client", _WHAT)
         load = {
             name: load_optional(f"tensorflow_serving.apis.{name}", "client", _WHAT)
@@ -201,28 +195,28 @@ class _Grpc:
         }
         self._predict, self._status = load["predict_pb2"], load["get_model_status_pb2"]
         again = {
-            "maxAttempts": min(retries + 1, 5),
+            "maxAttempts": min(asked.retries + 1, 5),
             "initialBackoff": f"{_BACKOFF}s",
             "maxBackoff": "5s",
             "backoffMultiplier": 2,
             "retryableStatusCodes": _AGAIN_GRPC,
         }
-        config = json.dumps({"methodConfig": [{"name": [{}], **({"retryPolicy": again} if retries else {})}]})
+        config = json.dumps({"methodConfig": [{"name": [{}], **({"retryPolicy": again} if asked.retries else {})}]})
         options = [
             ("grpc.service_config", config),
             ("grpc.max_receive_message_length", _LARGEST),
             ("grpc.max_send_message_length", _LARGEST),
         ]
-        target = urllib.parse.urlsplit(address)
+        target = urllib.parse.urlsplit(asked.address)
         self._channel = (
-            self._grpc.secure_channel(target.netloc, self._credentials(tls), options)
+            self._grpc.secure_channel(target.netloc, self._credentials(asked.tls), options)
             if target.scheme == "grpcs"
             else self._grpc.insecure_channel(target.netloc, options)
         )
         self._predictions = load["prediction_service_pb2_grpc"].PredictionServiceStub(self._channel)
         self._models = load["model_service_pb2_grpc"].ModelServiceStub(self._channel)
-        self._model, self._version, self._timeout = model, version, timeout
-        self._metadata = list(headers.items())
+        self._model, self._version, self._timeout = asked.model, asked.version, asked.timeout
+        self._metadata = list(asked.headers.items())
 
     def _credentials(self, tls: _Tls) -> Any:
         ca, certificate = (

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from honeykeras._arrays import read_npz
-from honeykeras._files import write_atomic
+from honeykeras._arrays import read_npz, write_npz
 from honeykeras._messages import first_line
 from honeykeras.errors import StorageError
 
@@ -36,10 +33,8 @@ class StateBackup:
         arrays: dict[str, Any] = {
             f"v{number}": keras.ops.convert_to_numpy(each) for number, each in enumerate(variables)
         }
-        content = io.BytesIO()
-        np.savez(content, **arrays)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomic(self._path(epoch), content.getvalue(), mode=0o600, overwrite=True)
+        write_npz(self._path(epoch), arrays, overwrite=True)
         self._path(epoch - 2).unlink(missing_ok=True)
 
     def restore(self, variables: Sequence[keras.Variable], epoch: int) -> None:

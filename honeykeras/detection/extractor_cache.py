@@ -7,7 +7,6 @@ one. It holds no secret. A file is called by a hash of all that decides what is 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import warnings
 from collections.abc import Callable
@@ -17,8 +16,8 @@ import keras
 import numpy as np
 
 from honeykeras import fingerprints, keyfile, patterns
-from honeykeras._arrays import read_npz
-from honeykeras._files import PathLike, write_atomic
+from honeykeras._arrays import read_npz, write_npz
+from honeykeras._files import PathLike
 from honeykeras._messages import first_line
 from honeykeras.ranges import InputRange
 
@@ -76,11 +75,9 @@ def load_or_train(path: PathLike, untrained: keras.Model, train: Callable[[], ke
         else:
             return untrained
     trained = train()
-    content = io.BytesIO()
-    np.savez(content, **dict(zip(names, trained.get_weights(), strict=True)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomic(path, content.getvalue(), mode=0o600, overwrite=True)
+        write_npz(path, dict(zip(names, trained.get_weights(), strict=True)), overwrite=True)
     except OSError as error:
         warnings.warn(f"The extractor is not kept for the next time: {first_line(error)}", stacklevel=2)
     return trained

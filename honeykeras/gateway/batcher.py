@@ -52,19 +52,22 @@ class Batcher:
 
     async def _work(self) -> None:
         while self._waiting:
-            batch = self._next()
-            try:
-                answers = await self._compute([each.inputs for each in batch], [each.rows for each in batch])
-            except Exception as error:
-                if len(batch) > 1:
-                    await self._one_by_one(batch)
-                elif not batch[0].done.done():
-                    batch[0].done.set_exception(error)
-            else:
-                for each, answer in zip(batch, answers, strict=True):
-                    # A client may have gone.
-                    if not each.done.done():
-                        each.done.set_result(answer)
+            await self._answer(self._next())
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        try:
+            answers = await self._compute(batch)
+        except Exception as error:
+            if len(batch) > 1:
+                for each in batch:
+                    await self._answer([each])
+            elif not batch[0].done.done():
+                batch[0].done.set_exception(error)
+            return
+        for each, answer in zip(batch, answers, strict=True):
+            # A client may have gone.
+            if not each.done.done():
+                each.done.set_result(answer)
 
     def _next(self) -> list[_Waiting]:
         batch = [self._waiting.popleft()]
@@ -74,23 +77,12 @@ class Batcher:
             rows += batch[-1].rows
         return batch
 
-    async def _compute(self, inputs: list[Arrays], rows: list[int]) -> list[Arrays]:
+    async def _compute(self, batch: list[_Waiting]) -> list[Arrays]:
         loop = asyncio.get_running_loop()
-        together = {name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]}
+        together = {name: np.concatenate([each.inputs[name] for each in batch]) for name in batch[0].inputs}
         outputs = await loop.run_in_executor(self._executor, self._run, together)
-        ends = np.cumsum(rows)
+        ends = np.cumsum([each.rows for each in batch])
         return [
-            {name: value[end - count : end] for name, value in outputs.items()}
-            for end, count in zip(ends, rows, strict=True)
+            {name: value[end - each.rows : end] for name, value in outputs.items()}
+            for end, each in zip(ends, batch, strict=True)
         ]
-
-    async def _one_by_one(self, batch: list[_Waiting]) -> None:
-        for each in batch:
-            try:
-                (answer,) = await self._compute([each.inputs], [each.rows])
-            except Exception as error:
-                if not each.done.done():
-                    each.done.set_exception(error)
-            else:
-                if not each.done.done():
-                    each.done.set_result(answer)

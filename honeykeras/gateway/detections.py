@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import io
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from honeykeras._files import PathLike, as_path, make_folder, write_atomic
+from honeykeras._arrays import write_npz
+from honeykeras._files import PathLike, as_path, make_folder
 from honeykeras.gateway.background import Background
 from honeykeras.gateway.policy import Logs
 from honeykeras.gateway.records import Record
@@ -58,7 +58,6 @@ class Detections:
             StorageError: If it cannot be.
         """
         self.latest: collections.deque[Detection] = collections.deque(maxlen=_SHOWN)
-        self._logs = logs
         self._background = None if folder is None else Background(_Folder(as_path(folder), logs).keep, "detections")
 
     @property
@@ -103,11 +102,9 @@ class _Folder:
     def keep(self, detection: Detection) -> None:
         """Writes an input, with who sent it and when."""
         number = next(self._next)
-        content = io.BytesIO()
         value = detection.value
         fields = detection._asdict() | {"value": np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value}
-        np.savez_compressed(content, **fields)
-        write_atomic(self._file(number), content.getvalue(), mode=0o600)
+        write_npz(self._file(number), fields)
         self._kept.append(number)
         while len(self._kept) > self._logs().flagged:
             self._file(self._kept.popleft()).unlink(missing_ok=True)

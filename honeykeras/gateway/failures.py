@@ -22,7 +22,10 @@ HTTP_STATUS: Mapping[str, int] = {
     "DATA_LOSS": 500,
     "UNAUTHENTICATED": 401,
 }
-"""The status that TensorFlow Serving's REST API gives, by the name of gRPC's (`http_rest_api_util`)."""
+"""What TensorFlow Serving's REST API gives (`http_rest_api_util`), by the names of gRPC's statuses, in gRPC's order."""
+
+CODES = ("OK", *HTTP_STATUS)
+"""The names of gRPC's statuses, by their numbers."""
 
 
 class RequestError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,12 @@ def find_models(folder: PathLike) -> dict[str, dict[int, Path]]:
             "`--detector` and `honeykeras quickstart` leave it. Received: none."
         )
     return found
+
+
+def _numbered(versions: Mapping[str, int], labels: Mapping[str, Mapping[str, int]]) -> list[tuple[str, int]]:
+    """All versions that are asked for, by number and by label, with the names of their models."""
+    labelled = [(name, number) for name, numbers in labels.items() for number in numbers.values()]
+    return [*versions.items(), *labelled]
 
 
 class _Version:
@@ -157,11 +163,7 @@ class InProcess(Backend):
         self, versions: Mapping[str, int], labels: Mapping[str, Mapping[str, int]]
     ) -> tuple[dict[str, int], Mapping[str, Mapping[str, int]]]:
         served = {name: versions.get(name, max(found)) for name, found in self._found.items()}
-        wanted = [
-            *((name, number) for name, number in versions.items()),
-            *((name, number) for name, labelled in labels.items() for number in labelled.values()),
-        ]
-        for name, number in wanted:
+        for name, number in _numbered(versions, labels):
             if number not in self._found.get(name, {}):
                 there = {name: sorted(found) for name, found in self._found.items()}
                 raise StorageError(
@@ -170,10 +172,7 @@ class InProcess(Backend):
         return served, labels
 
     async def _load(self, served: dict[str, int], labels: Mapping[str, Mapping[str, int]]) -> None:
-        wanted = {
-            *served.items(),
-            *((name, number) for name, labelled in labels.items() for number in labelled.values()),
-        }
+        wanted = set(_numbered(served, labels))
         loop = asyncio.get_running_loop()
         for each in sorted(wanted - self._loaded.keys()):
             self._loaded[each] = await loop.run_in_executor(self._executor, self._open, *each)
@@ -223,7 +222,3 @@ class InProcess(Backend):
 
     async def is_healthy(self) -> bool:
         return bool(self._served)
-
-    def paths(self) -> Iterator[Path]:
-        """The folders of what is loaded."""
-        return (self._found[name][number] for name, number in self._loaded)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from honeykeras._files import PathLike, as_path, write_atomic
+from honeykeras._arrays import write_npz
+from honeykeras._files import PathLike, as_path
 from honeykeras._messages import reason
 from honeykeras._optional import load_optional
 from honeykeras.errors import InvalidArgumentError, StorageError
@@ -97,7 +97,5 @@ def export_clean(
         raise InvalidArgumentError(
             f"{folder} must hold requests of other clients than {sorted(without)}. Received: none."
         )
-    content = io.BytesIO()
-    np.savez_compressed(content, x=np.concatenate(inputs), y=np.concatenate(labels))
-    write_atomic(output, content.getvalue(), mode=0o600, overwrite=overwrite)
+    write_npz(output, {"x": np.concatenate(inputs), "y": np.concatenate(labels)}, overwrite=overwrite)
     return sum(taken.values()), len(taken)

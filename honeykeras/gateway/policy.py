@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from honeykeras._files import PathLike, read_file
 from honeykeras._messages import json_path
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.names import ALPHA, MAX_FPR
@@ -29,7 +28,6 @@ down. `decoy`: another label, the same for what is alike. `reject`: a row of zer
 `ban`: none at all, for as long as `duration` says.
 """
 
-_MAX_BYTES = 2**20
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES = {"KB": 2**10, "MB": 2**20, "GB": 2**30}
 
@@ -196,16 +194,6 @@ class Policy(_Table):
     limits: Limits = Limits()
     serve: dict[str, Count] = {}
     labels: dict[str, dict[str, Count]] = {}
-
-    @classmethod
-    def read(cls, path: PathLike) -> Policy:
-        """The policy of a file.
-
-        Raises:
-            InvalidArgumentError: If it is none, with the place.
-            StorageError: If there is none.
-        """
-        return cls.parse(read_file(path, "policy", private=False, max_bytes=_MAX_BYTES), str(path))
 
     @classmethod
     def parse(cls, content: bytes, path: str = "policy.toml") -> Policy:

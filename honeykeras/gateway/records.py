@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Protocol
@@ -57,7 +58,7 @@ class Record:
     accused: bool
     seconds: float
 
-    @property
+    @functools.cached_property
     def request_hash(self) -> str:
         """SHA-256 of the inputs, shortened: by it a request is found again in the log of requests."""
         digest = hashlib.sha256()

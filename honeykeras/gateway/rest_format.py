@@ -17,7 +17,7 @@ import orjson
 import tensorflow as tf
 
 from honeykeras.gateway.failures import RequestError, invalid
-from honeykeras.gateway.tensors import Signature, Tensor
+from honeykeras.gateway.tensors import Signature, Tensor, serialized
 
 _SHOWN = 256
 # No tensor has more dimensions.
@@ -150,14 +150,8 @@ def examples(document: Mapping[str, Any]) -> list[bytes]:
         raise invalid(f"JSON Value: {_shown(document)} Expecting 'examples' value to be an list/array")
     if not given:
         raise invalid(f"JSON Value: {_shown(document)} 'examples' value is an empty array")
-    context = _example(document["context"]) if "context" in document else tf.train.Example()
-    made = []
-    for each in given:
-        example = tf.train.Example()
-        example.CopyFrom(context)
-        example.MergeFrom(_example(each))
-        made.append(example.SerializeToString())
-    return made
+    context = _example(document["context"]) if "context" in document else None
+    return serialized(map(_example, given), context)
 
 
 def _example(value: Any) -> tf.train.Example:

@@ -15,10 +15,10 @@ import tensorflow as tf
 from honeykeras._optional import load_optional
 from honeykeras.export.signatures import DEFAULT
 from honeykeras.gateway.backend import Model
-from honeykeras.gateway.failures import RequestError, invalid
+from honeykeras.gateway.failures import CODES, RequestError, invalid
 from honeykeras.gateway.guard import Guard
 from honeykeras.gateway.identity import Caller, client_of, gathered
-from honeykeras.gateway.upstream import CODES
+from honeykeras.gateway.tensors import serialized
 
 _SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
@@ -193,12 +193,4 @@ def _examples(given: Any) -> Sequence[bytes]:
     found = getattr(given, kind).examples if kind else []
     if not found:
         raise invalid("Input is empty")
-    if kind != "example_list_with_context":
-        return [each.SerializeToString() for each in found]
-    made = []
-    for each in found:
-        example = tf.train.Example()
-        example.CopyFrom(given.example_list_with_context.context)
-        example.MergeFrom(each)
-        made.append(example.SerializeToString())
-    return made
+    return serialized(found, getattr(getattr(given, kind), "context", None))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -85,7 +85,8 @@ class Signature:
     def check(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Raises `RequestError` if inputs are not what it takes."""
         if inputs.keys() != self.inputs.keys():
-            extra, missing = (",".join(sorted(one - other)) for one, other in _both_ways(inputs, self.inputs))
+            given, taken = inputs.keys(), self.inputs.keys()
+            extra, missing = (",".join(sorted(names)) for names in (given - taken, taken - given))
             raise invalid(
                 f"input size does not match signature: {len(inputs)}!={len(self.inputs)}. Sent extra: {{{extra}}}. "
                 f"Missing but required: {{{missing}}}."
@@ -97,8 +98,16 @@ class Signature:
             raise invalid(f"all inputs must have the same first dimension, and have {sorted(counts)}")
 
 
-def _both_ways(one: Mapping, other: Mapping) -> list[tuple[set, set]]:
-    return [(set(one), set(other)), (set(other), set(one))]
+def serialized(examples: Iterable[tf.train.Example], context: tf.train.Example | None = None) -> list[bytes]:
+    """Examples as signatures take them, each with the features of a context that it does not have itself."""
+    made = []
+    for each in examples:
+        example = tf.train.Example()
+        if context is not None:
+            example.CopyFrom(context)
+        example.MergeFrom(each)
+        made.append(example.SerializeToString())
+    return made
 
 
 def signatures(definitions: Mapping[str, meta_graph_pb2.SignatureDef]) -> dict[str, Signature]:

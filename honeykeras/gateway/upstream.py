@@ -15,7 +15,7 @@ from honeykeras._files import PathLike, read_file
 from honeykeras._messages import shortened
 from honeykeras._optional import load_optional
 from honeykeras.gateway.backend import Answer, Backend, Model, State
-from honeykeras.gateway.failures import HTTP_STATUS, RequestError
+from honeykeras.gateway.failures import CODES, HTTP_STATUS, RequestError
 from honeykeras.gateway.tensors import Signature, signatures
 
 # Probabilities of a batch of images, and what evidence is made of, are far above gRPC's own 4 MiB.
@@ -159,11 +159,3 @@ class Upstream(Backend):
             }
             details = told.get(code) or shortened(error.details() or code)
             raise RequestError(code if code in HTTP_STATUS else "UNKNOWN", details) from None
-
-
-CODES = (
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-)  # fmt: skip
-"""The names of gRPC's statuses, by their numbers."""
