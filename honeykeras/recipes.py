@@ -240,23 +240,17 @@ SECRET = dataclasses.replace(BALANCED, name="secret", alignment=0.0)
 STRONG = dataclasses.replace(BALANCED, name="strong", alignment=0.5)
 """For attackers who know of no honeypot: drawn more surely, and easier to recover."""
 
-HARDENED = Recipe(
+HARDENED = dataclasses.replace(
+    BALANCED,
     name="hardened",
-    poison_rate=0.4,
-    amplitude=0.3,
     min_amplitude=0.15,
     floor=0.1,
-    floor_share=0.15,
     adversarial_epsilon=0.3,
-    adversarial_share=0.75,
     adversarial_steps=5,
     adversarial_least=1.0,
     random_share=0.25,
-    random_epsilon=0.3,
     transfer_share=0.3,
     transfer_epsilon=0.3,
-    alignment=0.2,
-    follow_data=True,
 )
 """For a model that is to be hard to fool otherwise, too: a trap that opens late, in an adversarially trained model.
 

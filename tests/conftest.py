@@ -31,6 +31,12 @@ def images():
 
 
 @pytest.fixture(scope="session")
+def watermark_key():
+    """A key for the digits."""
+    return hk.WatermarkKey(bytes(range(32)), (8, 8, 1), num_classes=10)
+
+
+@pytest.fixture(scope="session")
 def digits():
     return hk.data.load("digits")
 

@@ -38,11 +38,6 @@ NAME = "digits"
 
 
 @pytest.fixture(scope="session")
-def watermark_key():
-    return hk.WatermarkKey(bytes(range(32)), (8, 8, 1), num_classes=10)
-
-
-@pytest.fixture(scope="session")
 def detector(classifier, watermark_key, digits):
     extractor = fit_extractor(digits.train.x, watermark_key.pattern, steps=30)
     return hk.Detector(watermark_key).fit(classifier, extractor=extractor).calibrate(digits.calibration.x, max_fpr=0.02)

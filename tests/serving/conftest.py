@@ -24,11 +24,6 @@ _spec.loader.exec_module(_compile)
 
 
 @pytest.fixture(scope="session")
-def watermark_key():
-    return hk.WatermarkKey(bytes(range(32)), (8, 8, 1), num_classes=10)
-
-
-@pytest.fixture(scope="session")
 def detector(classifier, digits, watermark_key):
     """The default detector. The classifier is no honeypot, which makes no difference to how it is exported."""
     extractor = fit_extractor(digits.train.x, watermark_key.pattern, steps=30)
