@@ -32,6 +32,8 @@ _AGAIN = (429, 502, 503, 504)
 _AGAIN_GRPC = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
 _BACKOFF = 0.2
 _LARGEST = 2**28
+# So many threads may share a client, and none opens connections that it cannot keep.
+_CONNECTIONS = 32
 
 
 class Client:
@@ -154,7 +156,9 @@ class _Rest:
         again = urllib3.Retry(asked.retries, status_forcelist=_AGAIN, allowed_methods=None, backoff_factor=_BACKOFF)
         files = dict(zip(("ca_certs", "cert_file", "key_file"), asked.tls, strict=True))
         given = {name: str(path) for name, path in files.items() if path is not None}
-        self._pool = urllib3.PoolManager(retries=again, timeout=asked.timeout, headers=asked.headers, **given)
+        self._pool = urllib3.PoolManager(
+            maxsize=_CONNECTIONS, retries=again, timeout=asked.timeout, headers=asked.headers, **given
+        )
         self._errors = urllib3.exceptions.HTTPError
         at = "" if asked.version is None else f"/versions/{asked.version}"
         self._url = f"{asked.address.rstrip('/')}/v1/models/{urllib.parse.quote(asked.model, safe='')}{at}"

@@ -49,6 +49,7 @@ class Guard:
         backend: Where answers come from.
         policy: What is done. It may be replaced at any time.
         store: Where it is kept how clients stand.
+        under_way: How many requests are being answered.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Guard:
             clock: The time, in seconds since 1970.
         """
         self.backend, self.policy, self.store = backend, policy, store
+        self.under_way = 0
         self._watchers, self._clock = tuple(watchers), clock
 
     async def check(self, models: Sequence[str]) -> None:
@@ -120,6 +122,7 @@ class Guard:
         """
         begun = time.perf_counter()
         name = name or DEFAULT
+        self.under_way += 1
         try:
             answer, record = await asyncio.wait_for(
                 self._ask(model, name, inputs, client, chosen, begun), self.policy.limits.deadline + self._longest_delay
@@ -133,6 +136,8 @@ class Guard:
             for watcher in self._watchers:
                 watcher.refused(model.name, name, refused.code, time.perf_counter() - begun)
             raise refused from None
+        finally:
+            self.under_way -= 1
         for watcher in self._watchers:
             watcher.answered(record)
         return answer

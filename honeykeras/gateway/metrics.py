@@ -39,6 +39,7 @@ class Metrics:
         self._scores = client.Histogram("scores", "The detector's scores", of_model, buckets=_SCORES, **common)
         self._policy = client.Gauge("policy_version", "The policy that is in force", **common)
         self._healthy = client.Gauge("healthy", "Whether there are answers to be had", ("part",), **common)
+        self._under_way = client.Gauge("requests_under_way", "Requests that are being answered", **common)
         self._dropped = client.Gauge("log_records_dropped", "Requests that the log could not take", **common)
         self._write = client.generate_latest
         self.content_type = client.CONTENT_TYPE_LATEST
@@ -65,10 +66,11 @@ class Metrics:
         known = code not in ("NOT_FOUND", "INVALID_ARGUMENT", "FAILED_PRECONDITION")
         self._requests.labels(*((model, signature) if known else ("", "")), code).inc()
 
-    def health(self, parts: dict[str, bool], dropped: int) -> None:
-        """Takes down whether parts answer, and how many records the log could not take."""
+    def now(self, parts: dict[str, bool], under_way: int, dropped: int) -> None:
+        """Takes down which parts answer, how many requests are under way, and what the log could not take."""
         for name, healthy in parts.items():
             self._healthy.labels(name).set(healthy)
+        self._under_way.set(under_way)
         self._dropped.set(dropped)
 
     def text(self) -> bytes:

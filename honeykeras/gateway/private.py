@@ -72,12 +72,13 @@ def make_app(
             "detections": [_detection(each) for each in detections.latest],
             "models": {name: await _states(guard, name) for name in models},
             "healthy": await _parts(guard),
+            "under_way": guard.under_way,
             "dropped": dropped(),
         }
 
     @app.get("/metrics")
     async def collect() -> fastapi.Response:
-        metrics.health(await _parts(guard), dropped())
+        metrics.now(await _parts(guard), guard.under_way, dropped())
         return fastapi.Response(metrics.text(), media_type=metrics.content_type)
 
     @app.get("/v2/health/live")

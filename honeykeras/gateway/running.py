@@ -79,6 +79,8 @@ class Tls:
 class _Http(HttpToolsProtocol):
     """HTTP that tells an application which certificate a client showed."""
 
+    app_state: dict[str, Any]
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         shown = transport.get_extra_info("peercert") or {}
