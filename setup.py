@@ -22,6 +22,7 @@ GATEWAY = [
     "tomli>=2; python_version < '3.11'",
     "uvicorn>=0.30",
 ]
+AUDIT = [*REPORT, *SERVING, *SIGNING, "apache-beam>=2.70", "google-crc32c>=1.5"]
 CLIENT = [*SERVING, "urllib3>=2"]
 CLI = [*REPORT, *SERVING, *SIGNING, "click>=8.2", "rich>=13"]
 
@@ -38,6 +39,7 @@ setup(
     packages=[
         "honeykeras",
         "honeykeras.attacks",
+        "honeykeras.audit",
         "honeykeras.cli",
         "honeykeras.data",
         "honeykeras.detection",
@@ -50,6 +52,7 @@ setup(
     ],
     package_data={
         "honeykeras": ["py.typed"],
+        "honeykeras.audit": ["*.jinja"],
         "honeykeras.export": ["deploy/*.jinja"],
         "honeykeras.gateway": ["*.jinja"],
         "honeykeras.report": ["schema.json", "*.jinja"],
@@ -68,6 +71,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "audit": AUDIT,
         "cli": CLI,
         "client": CLIENT,
         "gateway": GATEWAY,
@@ -80,6 +84,7 @@ setup(
             "opentelemetry-instrumentation-fastapi>=0.48b0",
         ],
         "test": [
+            *AUDIT,
             *CLI,
             *CLIENT,
             *GATEWAY,

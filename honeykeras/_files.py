@@ -120,6 +120,22 @@ def read_file(path: PathLike, what: str, *, private: bool, max_bytes: int = _MAX
     return content
 
 
+def read_passphrase(path: PathLike | None) -> str | None:
+    """A passphrase: the first line of a private file; None of no file.
+
+    Raises:
+        InvalidArgumentError: If it is no text.
+        KeyFileError, StorageError: As `read_file`.
+    """
+    if path is None:
+        return None
+    try:
+        return read_file(path, "passphrase file", private=True).decode().split("\n", 1)[0].rstrip("\r")
+    except UnicodeDecodeError:
+        # Without the reason: it would repeat a byte of the passphrase.
+        raise InvalidArgumentError(f"The passphrase file {path} must be text in UTF-8.") from None
+
+
 @contextlib.contextmanager
 def staged(path: PathLike, *, overwrite: bool = False, holds: Collection[str] | None = None) -> Iterator[Path]:
     """Yields a scratch path that becomes `path` when the block ends well.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 _LONGEST = 200
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # What Keras and TensorFlow begin with before they say why.
-_WHERE = ("Exception encountered", "Graph execution error", "Detected at node", 'File "')
+_WHERE = ("Exception encountered", "Graph execution error", "Detected at node", "<stack traces unavailable", 'File "')
 # Which operation it was, and where in the graph.
 _OPERATION = re.compile(
     r"\{\{.*?\}\} | \[Op:.*| \[\[\{\{.*"

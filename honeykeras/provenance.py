@@ -17,8 +17,11 @@ from honeykeras._files import PathLike, as_path
 from honeykeras.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from honeykeras.data import Data
     from honeykeras.honeypot import Honeypot
+    from honeykeras.ranges import InputRange
 
 FILE = "training.json"
 
@@ -148,6 +151,29 @@ def check_data(trained: Mapping[str, Any], data: Data) -> None:
             f"was then (digest {trained['digest']}), cut by the same seed. Received: {data.source or data.name}, of "
             f"digest {data.digest}."
         )
+
+
+def unseen(model_path: PathLike, source: str, input_range: InputRange) -> tf.data.Dataset:
+    """Clean inputs that a model was not trained on.
+
+    Args:
+        model_path: The model.
+        source: A data set, as `data.load` takes it. Of the one that the model was trained on, what was kept for
+            calibration; of another, all of it.
+        input_range: The model's.
+    """
+    from honeykeras import data
+
+    trained = read(model_path)
+    size = trained.get("image_size")
+    loaded = data.load(
+        source,
+        seed=trained.get("seed", 0),
+        input_range=input_range,
+        image_size=None if size is None else (size[0], size[1]),
+    )
+    known = trained.get("digest") == loaded.digest
+    return loaded.calibration.inputs if known else loaded.everything()
 
 
 def _schema() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from honeykeras import detectorfile, provenance
-from honeykeras._files import check_absent
+from honeykeras._files import check_absent, read_passphrase
 from honeykeras.cli import attacks, options
 from honeykeras.cli.startup import load_tensorflow
 from honeykeras.errors import InvalidArgumentError
@@ -71,7 +71,7 @@ def fit(
     check_absent(output, overwrite)
     options.check_exists(model_path, options.A_MODEL)
     key = options.read_key(key_path, passphrase_file)
-    passphrase = options.read_passphrase(detector_passphrase_file)
+    passphrase = read_passphrase(detector_passphrase_file)
     trained = provenance.read(model_path)
     provenance.check(trained, key_id=key.key_id, seed=seed)
     load_tensorflow()
@@ -131,7 +131,7 @@ def calibrate(
     """
     check_absent(output, overwrite)
     options.check_exists(model_path, options.A_MODEL)
-    passphrase = options.read_passphrase(detector_passphrase_file)
+    passphrase = read_passphrase(detector_passphrase_file)
     detectorfile.read_header(path)
     trained = provenance.read(model_path)
     load_tensorflow()

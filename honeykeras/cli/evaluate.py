@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from honeykeras import detectorfile, names, provenance
-from honeykeras._files import check_absent
+from honeykeras._files import check_absent, read_passphrase
 from honeykeras.cli import attacks, options
 from honeykeras.cli.startup import load_tensorflow
 from honeykeras.errors import InvalidArgumentError
@@ -145,7 +145,7 @@ def evaluate(
         _check_detector(detector_path, key.key_id, kind, max_fpr)
     trained = provenance.read(model_path)
     provenance.check(trained, key_id=key.key_id, seed=seed)
-    passphrase = options.read_passphrase(detector_passphrase_file)
+    passphrase = read_passphrase(detector_passphrase_file)
     load_tensorflow()
     import honeykeras as hk
     from honeykeras import detection

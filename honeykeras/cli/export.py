@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from honeykeras import _datasets, _sources, detectorfile, manifest, provenance
-from honeykeras._files import make_folder
+from honeykeras._files import make_folder, read_passphrase
 from honeykeras.cli import options
 from honeykeras.cli.deploy_kit import deploy_kit
 from honeykeras.cli.recalibrate import recalibrate
@@ -146,7 +146,7 @@ def export(
     options.check_exists(model_path, options.A_MODEL)
     if evidence is not None:
         _datasets.kind_of(evidence)
-    passphrase = options.read_passphrase(passphrase_file)
+    passphrase = read_passphrase(passphrase_file)
     num_classes = None
     if detector_path is not None and sealing_key_path is not None:
         num_classes = detectorfile.read_header(detector_path)[0]["description"].get("num_classes")
@@ -155,6 +155,7 @@ def export(
         make_folder(sealing_key_path.parent, sealing_key_path)
     load_tensorflow()
     from honeykeras import detection, models
+    from honeykeras.evidence import Observer
     from honeykeras.export import KEY_PATHS, archive, save, save_guarded
 
     names = class_names.split(",") if class_names else provenance.class_names(model_path)
@@ -170,9 +171,11 @@ def export(
         output, version, policy=policy, key_paths=key_paths, class_names=names, num_classes=num_classes
     )
     model = models.load(model_path)
-    detector = detection.load(detector_path, model, passphrase)
+    detector: Any = detection.load(detector_path, model, passphrase)
     own = _own_signatures(model, model_path, signature, keep)
-    observer = None if evidence is None else _observer(detector, evidence, model_path)
+    observer = None
+    if evidence is not None:
+        observer = Observer(detector, provenance.unseen(model_path, evidence, detector.watermark.input_range))
     # Made as late as can be: it stays, whatever becomes of the artifact.
     key = SealingKey.load_or_make(sealing_key_path)
     folder = save_guarded(
@@ -191,19 +194,6 @@ def export(
         f"Wrote {folder}, with the detector {detector.detector_id}. It is opened by the key {key.key_id}, which is in "
         f"{sealing_key_path}."
     )
-
-
-def _observer(detector: Any, source: str, model_path: Path) -> Any:
-    """What sees in queries what evidence is made of, from clean data that the model was not trained on."""
-    from honeykeras.evidence import Observer
-
-    trained = provenance.read(model_path)
-    size = trained.get("image_size")
-    data = options.DataSource(source, None if size is None else (size[0], size[1]), None).load(
-        seed=trained.get("seed", 0), input_range=detector.watermark.input_range
-    )
-    known = trained.get("digest") == data.digest
-    return Observer(detector, data.calibration.inputs if known else data.everything())
 
 
 def _own_signatures(model: Any, path: Path, signature: str | None, keep: bool | None) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from honeykeras import names
-from honeykeras._files import check_absent
+from honeykeras._files import check_absent, read_passphrase
 from honeykeras.cli import options
 from honeykeras.errors import InvalidArgumentError
 
@@ -73,5 +73,5 @@ def keygen(
             raise InvalidArgumentError(f"`--{name.replace('_', '-')}` is no setting of the pattern {pattern!r}.")
     family = dataclasses.replace(family, **given)
     key = WatermarkKey.generate(input_shape, num_classes, pattern=family, input_range=input_range)
-    key.save(output, options.read_passphrase(passphrase_file), overwrite=overwrite)
+    key.save(output, read_passphrase(passphrase_file), overwrite=overwrite)
     click.echo(f"Wrote key {key.key_id} to {output}. Keep it secret.")

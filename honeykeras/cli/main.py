@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from honeykeras.cli.attack import attack
+from honeykeras.cli.audit import audit
 from honeykeras.cli.check import check
 from honeykeras.cli.detector import detector
 from honeykeras.cli.evaluate import evaluate
@@ -41,7 +42,7 @@ def cli() -> None:
 
 for _command in (
     keygen, check, train, attack, detector, evaluate, report, quickstart, export, verify, inspect,
-    serve, policy, traffic,
+    serve, policy, traffic, audit,
 ):  # fmt: skip
     cli.add_command(_command)
 

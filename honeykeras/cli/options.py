@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from honeykeras import _datasets, names
-from honeykeras._files import read_file
+from honeykeras._files import read_passphrase
 from honeykeras.errors import InvalidArgumentError
 
 PATH = click.Path(path_type=Path)
@@ -223,17 +223,6 @@ cache = click.option(
     help="Keep the trained extractor, which holds no secret, in the user's cache folder or $HONEYKERAS_CACHE, and take "
     "it from there where images and settings are the same.",
 )
-
-
-def read_passphrase(path: Path | None) -> str | None:
-    """What `passphrase` names: the first line of a private file."""
-    if path is None:
-        return None
-    try:
-        return read_file(path, "passphrase file", private=True).decode().split("\n", 1)[0].rstrip("\r")
-    except UnicodeDecodeError:
-        # Without the reason: it would repeat a byte of the passphrase.
-        raise InvalidArgumentError(f"The passphrase file {path} must be text in UTF-8.") from None
 
 
 def read_key(path: Path, passphrase_file: Path | None) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from honeykeras import detectorfile
+from honeykeras._files import read_passphrase
 from honeykeras.cli import options
 from honeykeras.cli.startup import load_tensorflow
 
@@ -49,7 +50,7 @@ def recalibrate(
     The model stays as it is, so its signature is verified first. The old version stays as well, until you remove it.
     """
     options.check_exists(version, options.AN_ARTIFACT)
-    passphrase = options.read_passphrase(detector_passphrase_file)
+    passphrase = read_passphrase(detector_passphrase_file)
     contents = detectorfile.read(path, passphrase)
     load_tensorflow()
     from honeykeras.export import SealingKey, rotation, verification

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -87,6 +88,28 @@ class Observations:
                     f"{f'outputs {sorted(answers)}' if value is None else f'shape {value.shape}'}."
                 )
             found[name] = value
+        return cls(**found)
+
+    def to_bytes(self) -> bytes:
+        """All of them as bytes, in the clear: as secret as the key."""
+        return b"".join(getattr(self, name).astype(dtype).tobytes() for name, (dtype, _) in _FIELDS.items())
+
+    @classmethod
+    def from_bytes(cls, content: IO[bytes], count: int, num_classes: int, dimensions: int) -> Observations:
+        """Those that `to_bytes` made, read from where `content` stands.
+
+        Args:
+            content: What they are in.
+            count: How many there are.
+            num_classes: How many classes the model has.
+            dimensions: How many dimensions views have.
+        """
+        found = {}
+        for name, (dtype, rank) in _FIELDS.items():
+            columns = num_classes if name == "reading_projections" else dimensions
+            shape = (count, columns)[:rank]
+            flat = np.frombuffer(content.read(math.prod(shape) * np.dtype(dtype).itemsize), dtype)
+            found[name] = flat.reshape(shape)
         return cls(**found)
 
     def under(self, patterns: np.ndarray) -> Observations:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from honeykeras._files import PathLike, as_path, read_file, write_atomic
-from honeykeras.errors import KeyFileError
+from honeykeras import secretfile
 from honeykeras.export import SealingKey
 from honeykeras.gateway import policy_files, private, running
 from honeykeras.gateway.backend import Backend
@@ -29,8 +27,6 @@ from honeykeras.gateway.shared_store import SharedStore
 from honeykeras.gateway.stores import Memory, Store
 from honeykeras.gateway.traffic import Traffic
 from honeykeras.gateway.upstream import Credentials, Upstream
-
-_SECRET_BYTES = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +82,7 @@ def serve(settings: Settings, started: Callable[[Ports, list[str]], None] = lamb
         HoneyKerasError: If it cannot begin.
     """
     policy = settings.read_policy()
-    secret = read_secret(settings.secret)
+    secret = secretfile.read_or_make(settings.secret, "gateway's secret")
     backend, models = _backend(settings, policy)
     store = _store(settings, policy, secret)
 
@@ -124,24 +120,6 @@ def serve(settings: Settings, started: Callable[[Ports, list[str]], None] = lamb
                 said=events.said,
             )
         )
-
-
-def read_secret(path: PathLike | None) -> bytes:
-    """The secret of a file, which is made if it is not there; one for this process alone, if there is no file.
-
-    Raises:
-        KeyFileError: If the file holds something else, or others can read it.
-        StorageError: If it cannot be read or written.
-    """
-    if path is None:
-        return secrets.token_bytes(_SECRET_BYTES)
-    if not as_path(path).exists():
-        write_atomic(path, secrets.token_hex(_SECRET_BYTES).encode() + b"\n", mode=0o600)
-    content = read_file(path, "gateway's secret", private=True).strip()
-    with contextlib.suppress(ValueError):
-        if len(found := bytes.fromhex(content.decode())) == _SECRET_BYTES:
-            return found
-    raise KeyFileError(f"The gateway's secret {path} must be {2 * _SECRET_BYTES} hexadecimal digits.")
 
 
 def _backend(settings: Settings, policy: Policy) -> tuple[Backend, list[str]]:

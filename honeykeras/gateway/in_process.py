@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from honeykeras import manifest, saved_model
 from honeykeras._files import PathLike, as_path
-from honeykeras._messages import reason
 from honeykeras.errors import StorageError
-from honeykeras.export import SealingKey, graph, verification, warmup
-from honeykeras.export.signatures import EXTENDED
+from honeykeras.export import SealingKey
 from honeykeras.gateway.backend import Answer, Backend, Model, State
-from honeykeras.gateway.batcher import Arrays, Batcher
+from honeykeras.gateway.batcher import Batcher
 from honeykeras.gateway.failures import RequestError
-from honeykeras.gateway.tensors import Signature, signatures
-from honeykeras.gateway.twins import public, twin
+from honeykeras.gateway.loaded import LoadedVersion
+from honeykeras.gateway.tensors import Signature
 
 
 def find_models(folder: PathLike) -> dict[str, dict[int, Path]]:
@@ -60,47 +57,6 @@ def _numbered(versions: Mapping[str, int], labels: Mapping[str, Mapping[str, int
     return [*versions.items(), *labelled]
 
 
-class _Version:
-    """A version of a model that is loaded."""
-
-    def __init__(self, path: Path, key: SealingKey | None) -> None:
-        described = saved_model.read(path)
-        self.signatures: Mapping[str, Signature] = signatures(described.signature_def)
-        with graph.opened(path, key) as folder:
-            # Signatures live as long as what they were loaded with.
-            self._loaded = saved_model.load_graph(folder)
-        self._warm_up(path, described)
-
-    def _warm_up(self, path: Path, described: Any) -> None:
-        """Asks what clients will ask first, which takes longest."""
-        if EXTENDED in self.signatures and (path / warmup.FILE).is_file():
-            for request in warmup.read(path, described):
-                if request.signature in public(self.signatures):
-                    self.run(twin(request.signature, self.signatures), request.inputs)
-
-    def run(self, signature: str, inputs: Arrays) -> Arrays:
-        function = self._loaded.signatures[signature]
-        given = {name: tf.constant(value, self._dtype(signature, name)) for name, value in inputs.items()}
-        try:
-            return {name: value.numpy() for name, value in function(**given).items()}
-        except tf.errors.OpError as error:
-            # What the graph refuses, in the words of its assertion; TensorFlow's own hints are for who writes a graph.
-            raise RequestError(_code(error), reason(error)) from None
-
-    def _dtype(self, signature: str, name: str) -> Any:
-        return tf.as_dtype(self.signatures[signature].inputs[name].dtype)
-
-
-def _code(error: tf.errors.OpError) -> str:
-    names = {
-        tf.errors.INVALID_ARGUMENT: "INVALID_ARGUMENT",
-        tf.errors.FAILED_PRECONDITION: "FAILED_PRECONDITION",
-        tf.errors.RESOURCE_EXHAUSTED: "RESOURCE_EXHAUSTED",
-        tf.errors.UNIMPLEMENTED: "UNIMPLEMENTED",
-    }
-    return names.get(error.error_code, "INTERNAL")
-
-
 class InProcess(Backend):
     """Artifacts in the gateway's own process, verified before their graphs run, and asked in batches."""
 
@@ -130,10 +86,10 @@ class InProcess(Backend):
         self._verified_by: dict[str, Any] = {
             "public_key": public_key, "sealing_key": sealing_key, "unsigned": unsigned
         }  # fmt: skip
-        self._found = find_models(folder)
+        self._folder, self._found = folder, find_models(folder)
         self._served: dict[str, int] = {}
         self._labels: Mapping[str, Mapping[str, int]] = {}
-        self._loaded: dict[tuple[str, int], _Version] = {}
+        self._loaded: dict[tuple[str, int], LoadedVersion] = {}
         self._batchers: dict[tuple[str, int, str], Batcher] = {}
         # One after the other: TensorFlow shares out the cores within an operation.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -150,6 +106,8 @@ class InProcess(Backend):
     async def choose(self, versions: Mapping[str, int], labels: Mapping[str, Mapping[str, int]]) -> None:
         """Serves other versions, once they are verified and loaded; what was served stays until then.
 
+        Versions that came since are found.
+
         Args:
             versions: As for the constructor.
             labels: As for the constructor.
@@ -157,6 +115,7 @@ class InProcess(Backend):
         Raises:
             HoneyKerasError: If one is missing, or not what was signed; those that are served stay.
         """
+        self._found = find_models(self._folder)
         await self._load(*self._choose(versions, labels))
 
     def _choose(
@@ -181,15 +140,13 @@ class InProcess(Backend):
             del self._loaded[gone]
             self._batchers = {key: batcher for key, batcher in self._batchers.items() if key[:2] != gone}
 
-    def _open(self, name: str, number: int) -> _Version:
-        path = self._found[name][number]
-        verification.check(path, **self._verified_by)
-        return _Version(path, self._verified_by["sealing_key"])
+    def _open(self, name: str, number: int) -> LoadedVersion:
+        return LoadedVersion.open(self._found[name][number], **self._verified_by)
 
     async def close(self) -> None:
         self._executor.shutdown(wait=True)
 
-    def _version(self, model: Model) -> tuple[int, _Version]:
+    def _version(self, model: Model) -> tuple[int, LoadedVersion]:
         number = model.version
         if model.label is not None:
             number = self._labels.get(model.name, {}).get(model.label)

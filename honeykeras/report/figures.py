@@ -43,6 +43,7 @@ TITLES = {
     "corruptions": "Benign corruptions of clean images: how many are flagged",
     "sweep": "Accuracy and reconstruction over poison rate, size and amplitude",
     "presence": "How often a classifier tells the honeypot from a plain model",
+    "evidence": "Evidence over queries, one line a client, and the bound of the one that sends most",
     "clients": "One client of each kind: its evidence, and the bound of the one that sends most",
 }
 
@@ -61,6 +62,35 @@ def figures(document: Mapping[str, Any]) -> dict[str, Figure]:
     with matplotlib.rc_context(_STYLE):
         made = {name: make(document) for name, make in makers.items()}
     return {name: figure for name, figure in made.items() if figure is not None}
+
+
+def evidence(clients: Sequence[tuple[str, bool, Sequence[tuple[int, float, float]]]]) -> Figure:
+    """How much there is against clients over their queries, and the bound at which they are accused.
+
+    Args:
+        clients: Of each its name, whether it is accused, and its queries, statistic and bound as they were on the way.
+
+    Raises:
+        MissingDependencyError: If matplotlib is not installed.
+    """
+    with load_optional("matplotlib").rc_context(_STYLE):
+        figure, ((axes,),) = _new(3.0)
+        named = 0
+        for name, accused, moments in clients:
+            queries, statistics, _ = zip(*moments, strict=True)
+            label = name if accused and named < len(_SERIES) else None
+            colour = _MUTED if label is None else _colour(named)
+            named += label is not None
+            axes.plot(
+                queries, [abs(each) for each in statistics], color=colour, linewidth=1.2 if label else 0.6, label=label
+            )
+        longest = max((moments for _, _, moments in clients), key=lambda moments: moments[-1][0])
+        queries, _, bounds = zip(*longest, strict=True)
+        axes.plot(queries, bounds, "--", color=_INK, linewidth=1, label="bound")
+        axes.set(xscale="log", xlabel="queries", ylabel="evidence", ylim=(0, None))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.legend(loc="upper left")
+    return figure
 
 
 def svg(name: str, figure: Figure) -> str:

@@ -174,6 +174,12 @@ def gateway(run, backend):
     return Gateway(run, backend)
 
 
+@pytest.fixture(scope="session")
+def gateway_before(run):
+    """Makes a gateway before a backend, for tests that share it."""
+    return lambda backend: Gateway(run, backend)
+
+
 @pytest.fixture
 def make_gateway(run, backend):
     """Makes gateways of other policies."""

@@ -187,7 +187,7 @@ class TestClean:
 
     def test_something_else(self, tmp_path):
         with pytest.raises(StorageError, match="must hold requests"):
-            list(log_reading.read(tmp_path))
+            log_reading.files_of(tmp_path)
 
 
 class TestEvents:

@@ -1,0 +1,196 @@
+"""`audit`: who attacked a model, from the log of its requests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from honeykeras import _checks, _progress, _sources, errors
+from honeykeras._documents import plain, read_json, write_json
+from honeykeras._files import PathLike, as_path, check_absent, describe, staged
+from honeykeras._messages import first_line
+from honeykeras.audit import logs, results
+from honeykeras.audit.logs import Shard
+from honeykeras.audit.pipeline import SEEN, Audit, Settings
+from honeykeras.audit.scorers import Source, opened
+from honeykeras.errors import HoneyKerasError, InvalidArgumentError, StorageError
+from honeykeras.names import ALPHA
+
+# Of so many bytes of a log, blocks are listed in one worker's memory; a million queries or so.
+_GROUP_BYTES = 2**31
+_SETTINGS, _VERDICTS, _SECRET = "settings.json", "verdicts", "secret"
+_POLL = 0.5
+_REMOTE = re.compile(r"honeykeras\.errors\.(\w+): ([^\n]*)")
+
+
+def audit(
+    logs_path: PathLike,
+    versions: Sequence[Source],
+    output: PathLike,
+    *,
+    alpha: float = ALPHA,
+    client_of: str | None = None,
+    secret: PathLike | None = None,
+    options: Sequence[str] = (),
+    verbose: int = 1,
+) -> dict[str, Any]:
+    """Finds out who attacked a model, from the log of its requests, and writes that down.
+
+    Work that was cut off is continued by the same call: what was seen in a file of the log is not looked for again. It
+    is kept, sealed, in a folder beside the output until that is there. Only paths go to workers: all of them must reach
+    the log, what scores, and that folder.
+
+    Example:
+
+    ```python
+    from honeykeras.audit import Artifact, audit
+
+    found = audit("logs", [Artifact(Path("serving/mnist/2"), Path("signing.pub"))], "audit")
+    found["clients"]["203.0.113.9"]["accused"]
+    ```
+
+    Args:
+        logs_path: A file or folder, as `logs.find_shards` takes it.
+        versions: What scores: of the version in question first, then of past ones, each with a key of its own.
+        output: The folder to make: `index.html`, `audit.json`, `flags.jsonl` and `images/`.
+        alpha: The probability, over the draw of the keys, that a client is accused whose queries depend on none.
+        client_of: Who asked, from a `PredictionLog`: a function, as `file.py:function` or `package.module:function`.
+            Defaults to what the log says.
+        secret: File of the secret by which is sealed what is kept between the steps. Made if it is not there. Defaults
+            to one that lies with it, for a disk that nobody else reads.
+        options: Beam's own, such as `--runner=FlinkRunner` or `--direct_num_workers=2`.
+        verbose: 1 shows a progress bar, 0 nothing.
+
+    Returns:
+        What `audit.json` holds.
+
+    Raises:
+        InvalidArgumentError: If the log is of another model, holds nothing that this one takes, or the work was begun
+            with another log or other settings.
+        HoneyKerasError: If something is not there, does not open or cannot be written. Of the output there is nothing.
+    """
+    alpha = _checks.in_interval("alpha", alpha, 0, 1, closed="()")
+    if not versions:
+        raise InvalidArgumentError("`versions` must name what scores, one at least. Received: none.")
+    names = [source.name for source in versions]
+    if len(set(names)) < len(names):
+        raise InvalidArgumentError(f"Versions must have names of their own. Received: {', '.join(names)}.")
+    output = as_path(output)
+    check_absent(output)
+    if client_of is not None:
+        _sources.load_function(client_of, "client_of")
+    shards = logs.find_shards(logs_path)
+    for source in versions:
+        opened(source)
+    work = output.with_name(f"{output.name}.partial")
+    settings = Settings(
+        versions=tuple(versions),
+        work=work,
+        secret=work / _SECRET if secret is None else as_path(secret),
+        groups=max(1, -(-sum(shard.size for shard in shards) // _GROUP_BYTES)),
+        alpha=alpha,
+        client_of=client_of,
+    )
+    _begin(work, shards, settings)
+    with _watched(work, len(shards), verbose):
+        _run(shards, settings, options)
+    try:
+        found = results.gathered(shards, settings, [work / f"{shard.number:05d}" / SEEN for shard in shards])
+        with staged(output) as made:
+            results.write(made, found, shards, settings, sorted(work.glob(f"{_VERDICTS}-*")))
+    except InvalidArgumentError:
+        shutil.rmtree(work)
+        raise
+    except OSError as error:
+        raise StorageError(f"Cannot write {output}: {describe(error)}.") from None
+    shutil.rmtree(work)
+    return found
+
+
+def _begin(work: Path, shards: Sequence[Shard], settings: Settings) -> None:
+    """Makes the folder for what is kept, or sees to it that the one that is there is of the same work."""
+    stated = plain(
+        {
+            "versions": [source.name for source in settings.versions],
+            "logs": [(str(shard.path.absolute()), shard.size) for shard in shards],
+            "client_of": settings.client_of,
+        }
+    )
+    if not (work / _SETTINGS).is_file():
+        with staged(work) as made:
+            made.mkdir(mode=0o700)
+            write_json(made / _SETTINGS, stated)
+    elif read_json(work / _SETTINGS, {"type": "object"}, what="what an audit was begun with") != stated:
+        raise InvalidArgumentError(
+            f"{work} must be of the same log and settings, to go on with. Received: others. Remove it, or choose "
+            "another output."
+        )
+
+
+def _run(shards: Sequence[Shard], settings: Settings, options: Sequence[str]) -> None:
+    given = list(options)
+    if not any(each.startswith("--default_sdk_harness_log_level") for each in given):
+        given.append("--default_sdk_harness_log_level=ERROR")
+    with _translated(), beam.Pipeline(options=PipelineOptions(given)) as pipeline:
+        _ = (
+            pipeline
+            | "Log" >> beam.Create(list(shards))
+            | "Audit" >> Audit(settings)
+            | "Text" >> beam.Map(json.dumps)
+            | "Write" >> beam.io.WriteToText(str(settings.work / _VERDICTS), shard_name_template="-SSSSS-of-NNNNN")
+        )
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Says in one sentence what a runner says in pages."""
+    beam_log = logging.getLogger("apache_beam")
+    level = beam_log.level
+    beam_log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except Exception as error:  # Anything that a runner, or a worker of its, can raise.
+        text = str(error)
+        found = _REMOTE.findall(text)
+        name, message = found[-1] if found else (type(error).__name__, text)
+        message = message.split(" [while running", 1)[0]
+        kind = getattr(errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, HoneyKerasError):
+            raise kind(message) from error
+        raise StorageError(f"The pipeline did not come to its end: {name}: {first_line(error)}.") from error
+    finally:
+        beam_log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _watched(work: Path, total: int, verbose: int) -> Iterator[None]:
+    """Shows how many files were looked through, on whichever machine."""
+    ended = threading.Event()
+    with _progress.bar("Auditing", total, "file", verbose) as progress:
+
+        def watch() -> None:
+            while not ended.wait(_POLL):
+                progress.update(sum(1 for _ in work.glob(f"*/{SEEN}")) - progress.n)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def accused(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what `audit` gave, the clients that are accused."""
+    return {name: each for name, each in found["clients"].items() if each["accused"]}
