@@ -47,6 +47,7 @@ setup(
         "honeykeras.evidence",
         "honeykeras.export",
         "honeykeras.gateway",
+        "honeykeras.pipelines",
         "honeykeras.report",
         "honeykeras.sweep",
     ],

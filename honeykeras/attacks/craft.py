@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from honeykeras.errors import InvalidArgumentError, ModelError
 from honeykeras.outputs import Logits
 from honeykeras.ranges import InputRange
 
-# Inputs, and their labels if there are any.
-_Chunk = tuple[np.ndarray, np.ndarray | None]
+Chunk = tuple[np.ndarray, np.ndarray | None]
+"""Inputs, and their labels if there are any."""
 
 
 def craft(
@@ -84,6 +84,76 @@ def craft(
         StorageError: If the folder holds something else, a shard is damaged, or the disk refuses. Shards that were
             there before are there still.
     """
+    work = prepare(
+        model,
+        attack,
+        dataset,
+        folder,
+        file_format=file_format,
+        shard_size=shard_size,
+        levels=levels,
+        mask=mask,
+        batch_size=batch_size,
+    )
+    return finish(model, work, verbose=verbose)
+
+
+@dataclasses.dataclass(frozen=True)
+class Making:
+    """How shards are made, alike wherever they are made.
+
+    Attributes:
+        attack: The attack.
+        store: Where they go.
+        levels: As for `craft`.
+        mask: Likewise, for one input.
+        batch_size: Likewise.
+    """
+
+    attack: Attack
+    store: Store
+    levels: int | None
+    mask: np.ndarray
+    batch_size: int
+
+    def make(self, model: keras.Model, number: int, x: np.ndarray, y: np.ndarray | None) -> AdversarialExamples:
+        """Makes a shard and writes it."""
+        first = number * self.store.settings["shard_size"]
+        examples = self.attack.generate(model, x, y, mask=self.mask, first=first, batch_size=self.batch_size)
+        if self.levels is not None:
+            examples = examples.quantize(model, self.levels)
+        self.store.write(number, examples)
+        return examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Shards that are to be made.
+
+    Attributes:
+        making: How.
+        total: How many examples there are; below 0 where that is not known.
+        chunks: What each shard is made of: inputs, and labels if there are any. They are read anew each time.
+    """
+
+    making: Making
+    total: int
+    chunks: Callable[[], Iterator[Chunk]]
+
+
+def prepare(
+    model: keras.Model,
+    attack: Attack,
+    dataset: tf.data.Dataset,
+    folder: PathLike,
+    *,
+    file_format: str = "npz",
+    shard_size: int = 1024,
+    levels: int | None = 256,
+    mask: np.ndarray | None = None,
+    batch_size: int = 128,
+) -> Work:
+    """Looks at what `craft` is given, without writing anything; raises what it does."""
     folder = _files.as_path(folder)
     _checks.instance("attack", attack, Attack, "an Attack, such as PGD()")
     _checks.one_of("file_format", file_format, FORMATS)
@@ -95,8 +165,12 @@ def craft(
     total = int((samples.unbatch() if batched else samples).cardinality())
     if total == tf.data.INFINITE_CARDINALITY:
         raise InvalidArgumentError("The data set must end. Received: an endless one. Limit it by `take`.")
-    chunks = _read(samples.rebatch(shard_size) if batched else samples.batch(shard_size), attack.input_range)
-    first = next(chunks, None)
+    cut = samples.rebatch(shard_size) if batched else samples.batch(shard_size)
+
+    def chunks() -> Iterator[Chunk]:
+        return _read(cut, attack.input_range)
+
+    first = next(chunks(), None)
     if first is None:
         raise InvalidArgumentError("The data set must hold at least one sample. Received: an empty data set.")
     input_shape = first[0].shape[1:]
@@ -113,12 +187,18 @@ def craft(
         "input_shape": input_shape,
         "model": fingerprints.of_model(model),
     }
-    store = Store(folder, _plain(settings))
+    return Work(Making(attack, Store(folder, _plain(settings)), levels, mask, batch_size), total, chunks)
+
+
+def finish(model: keras.Model, work: Work, *, verbose: int = 1) -> Shards:
+    """Makes the shards that are missing, and compares those that are there with the data set; as `craft`."""
+    making, store = work.making, work.making.store
     hashes = store.begin()
     finished = store.finished()
-    if finished and total in (len(finished), tf.data.UNKNOWN_CARDINALITY):
+    if finished and work.total in (len(finished), tf.data.UNKNOWN_CARDINALITY):
+        x, y = next(work.chunks())
         path = store.path(0)
-        _check_same(path, store.read(0, len(first[0]), hashes[path.name]), *first)
+        _check_same(path, store.read(0, len(x), hashes[path.name]), x, y)
         return finished
 
     def shard(number: int, x: np.ndarray, y: np.ndarray | None) -> AdversarialExamples:
@@ -130,20 +210,15 @@ def craft(
             # Struck out first: a process that is killed must not leave a new file beside the hash of an old one.
             if hashes.pop(path.name, None):
                 store.record(hashes)
-            examples = attack.generate(model, x, y, mask=mask, first=number * shard_size, batch_size=batch_size)
-            if levels is not None:
-                examples = examples.quantize(model, levels)
-            store.write(number, examples)
+            examples = making.make(model, number, x, y)
         if path.name not in hashes:
             hashes[path.name] = _files.sha256(path)
             store.record(hashes)
         return examples
 
-    chunks = itertools.chain([first], chunks)
-    del first  # It would stay in memory until the end.
     examples = successes = 0
-    with _progress.bar(f"Attacking with {attack.name}", total, "image", verbose) as progress:
-        for number, (x, y) in enumerate(chunks):
+    with _progress.bar(f"Attacking with {making.attack.name}", work.total, "image", verbose) as progress:
+        for number, (x, y) in enumerate(work.chunks()):
             successes += int(shard(number, x, y).success.sum())
             examples += len(x)
             progress.update(len(x))
@@ -195,7 +270,7 @@ def _input_shape(model: keras.Model) -> tuple[int | None, ...]:
     return tuple(inputs[0].shape[1:])
 
 
-def _read(chunks: tf.data.Dataset, bounds: InputRange) -> Iterator[_Chunk]:
+def _read(chunks: tf.data.Dataset, bounds: InputRange) -> Iterator[Chunk]:
     """The inputs and labels of each chunk of a data set; None for labels that there are not."""
     input_shape = None
     for x, *y in chunks.as_numpy_iterator():

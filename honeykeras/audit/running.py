@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import re
 import shutil
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 
-from honeykeras import _checks, _progress, _sources, errors
+from honeykeras import _checks, _sources
 from honeykeras._documents import plain, read_json, write_json
 from honeykeras._files import PathLike, as_path, check_absent, describe, staged
-from honeykeras._messages import first_line
 from honeykeras.audit import logs, results
 from honeykeras.audit.logs import Shard
 from honeykeras.audit.pipeline import SEEN, Audit, Settings
 from honeykeras.audit.scorers import Source, opened
-from honeykeras.errors import HoneyKerasError, InvalidArgumentError, StorageError
+from honeykeras.errors import InvalidArgumentError, StorageError
 from honeykeras.names import ALPHA
+from honeykeras.pipelines import running
 
 # Of so many bytes of a log, blocks are listed in one worker's memory; a million queries or so.
 _GROUP_BYTES = 2**31
 _SETTINGS, _VERDICTS, _SECRET = "settings.json", "verdicts", "secret"
-_POLL = 0.5
-_REMOTE = re.compile(r"honeykeras\.errors\.(\w+): ([^\n]*)")
 
 
 def audit(
@@ -102,8 +95,7 @@ def audit(
         client_of=client_of,
     )
     _begin(work, shards, settings)
-    with _watched(work, len(shards), verbose):
-        _run(shards, settings, options)
+    _run(shards, settings, options, verbose)
     try:
         found = results.gathered(shards, settings, [work / f"{shard.number:05d}" / SEEN for shard in shards])
         with staged(output) as made:
@@ -137,11 +129,13 @@ def _begin(work: Path, shards: Sequence[Shard], settings: Settings) -> None:
         )
 
 
-def _run(shards: Sequence[Shard], settings: Settings, options: Sequence[str]) -> None:
-    given = list(options)
-    if not any(each.startswith("--default_sdk_harness_log_level") for each in given):
-        given.append("--default_sdk_harness_log_level=ERROR")
-    with _translated(), beam.Pipeline(options=PipelineOptions(given)) as pipeline:
+def _run(shards: Sequence[Shard], settings: Settings, options: Sequence[str], verbose: int) -> None:
+    def done() -> int:
+        return sum(1 for _ in settings.work.glob(f"*/{SEEN}"))
+
+    with running.pipeline(
+        options, doing="Auditing", unit="file", total=len(shards), done=done, verbose=verbose
+    ) as pipeline:
         _ = (
             pipeline
             | "Log" >> beam.Create(list(shards))
@@ -149,46 +143,6 @@ def _run(shards: Sequence[Shard], settings: Settings, options: Sequence[str]) ->
             | "Text" >> beam.Map(json.dumps)
             | "Write" >> beam.io.WriteToText(str(settings.work / _VERDICTS), shard_name_template="-SSSSS-of-NNNNN")
         )
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Says in one sentence what a runner says in pages."""
-    beam_log = logging.getLogger("apache_beam")
-    level = beam_log.level
-    beam_log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    except Exception as error:  # Anything that a runner, or a worker of its, can raise.
-        text = str(error)
-        found = _REMOTE.findall(text)
-        name, message = found[-1] if found else (type(error).__name__, text)
-        message = message.split(" [while running", 1)[0]
-        kind = getattr(errors, name, None)
-        if isinstance(kind, type) and issubclass(kind, HoneyKerasError):
-            raise kind(message) from error
-        raise StorageError(f"The pipeline did not come to its end: {name}: {first_line(error)}.") from error
-    finally:
-        beam_log.setLevel(level)
-
-
-@contextlib.contextmanager
-def _watched(work: Path, total: int, verbose: int) -> Iterator[None]:
-    """Shows how many files were looked through, on whichever machine."""
-    ended = threading.Event()
-    with _progress.bar("Auditing", total, "file", verbose) as progress:
-
-        def watch() -> None:
-            while not ended.wait(_POLL):
-                progress.update(sum(1 for _ in work.glob(f"*/{SEEN}")) - progress.n)
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
 
 
 def accused(found: Mapping[str, Any]) -> dict[str, Any]:

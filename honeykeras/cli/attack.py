@@ -14,6 +14,7 @@ from honeykeras._files import check_absent
 from honeykeras.cli import attacks, options
 from honeykeras.cli.startup import load_tensorflow
 from honeykeras.errors import InvalidArgumentError
+from honeykeras.pipelines.classifiers import Classifier
 
 
 @click.command(
@@ -23,6 +24,8 @@ from honeykeras.errors import InvalidArgumentError
         "honeykeras attack --model serving/mnist/1 --dataset mnist --attack jsma --target 3 --output threes",
         "honeykeras attack --model serving/mnist/1 --dataset mnist --public-key signing.pub \\\n"
         "    --sealing-key model.key --output adversarial",
+        "honeykeras attack --model model.keras --dataset mnist --output adversarial --runner DirectRunner \\\n"
+        "    -- --direct_num_workers=4 --direct_running_mode=multi_processing",
     ),
 )
 @options.model
@@ -57,6 +60,8 @@ from honeykeras.errors import InvalidArgumentError
 @click.option("--shard-size", type=options.COUNT, default=1024, show_default=True, help="Images a file.")
 @click.option("--output", type=options.PATH, required=True, help="The folder to fill, or to go on filling.")
 @options.seed
+@options.runner
+@options.beam_options
 @options.verbose
 def attack(
     model_path: Path,
@@ -74,6 +79,8 @@ def attack(
     shard_size: int,
     output: Path,
     seed: int,
+    runner: str | None,
+    beam_options: tuple[str, ...],
     verbose: int,
     **settings: Any,
 ) -> None:
@@ -91,6 +98,7 @@ def attack(
         check_absent(output, holds=())
     mask = read_mask(mask_path) if mask_path else None
     load_tensorflow()
+    beam = options.read_runner(runner, beam_options, "Workers")
     import honeykeras as hk
     from honeykeras.evaluation import correctly_classified
 
@@ -103,16 +111,15 @@ def attack(
     if target is not None:
         others = images.x[images.y != target]
         images = hk.data.Split(others, np.full(len(others), target))
-    shards = hk.attacks.craft(
-        model,
-        chosen,
-        images.dataset(),
-        output,
-        file_format=file_format,
-        shard_size=shard_size,
-        mask=mask,
-        batch_size=batch_size,
-        verbose=verbose,
-    )
+    given: dict[str, Any] = {
+        "file_format": file_format, "shard_size": shard_size, "mask": mask, "batch_size": batch_size, "verbose": verbose
+    }  # fmt: skip
+    if beam is None:
+        shards = hk.attacks.craft(model, chosen, images.dataset(), output, **given)
+    else:
+        from honeykeras.pipelines import crafting
+
+        attacked = Classifier(model_path, sealing_key_path, public_key, unsigned)
+        shards = crafting.craft(attacked, chosen, images.dataset(), output, options=beam, **given)
     what = "fooled the model" if target is None else f"made the model say {target}"
     click.echo(f"{attack_name} {what} on {shards.successes} of {len(shards)} images. They are in {output}.")

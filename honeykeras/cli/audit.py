@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from honeykeras.errors import InvalidArgumentError
     ),
 )
 @click.argument("logs", type=options.PATH)
-@click.argument("beam_options", nargs=-1, metavar="[-- BEAM OPTIONS]", type=click.UNPROCESSED)
+@options.beam_options
 @click.option("--artifact", type=options.PATH, help="The version folder of the artifact that was served.")
 @click.option("--detector", "detector_path", type=options.PATH, help="The detector file, in the place of an artifact.")
 @options.detector_passphrase
@@ -115,11 +114,7 @@ def audit(
             f"`--client-of` must be file.py:function or package.module:function. Received: {client_of}."
         )
     load_tensorflow()
-    from honeykeras._optional import load_optional
-
-    # Beam says at the root of all logs what it could not import, though nothing here needs it.
-    logging.getLogger().setLevel(logging.ERROR)
-    load_optional("apache_beam", "audit", "Audits")
+    beam = options.read_runner(runner, beam_options, "Audits")
     from honeykeras.audit import Artifact, FittedDetector
     from honeykeras.audit import audit as run
     from honeykeras.audit.scorers import Source
@@ -138,7 +133,7 @@ def audit(
         alpha=alpha,
         client_of=client_of,
         secret=secret,
-        options=[f"--runner={runner}", *beam_options],
+        options=beam or (),
         verbose=verbose,
     )
     _tell(found, output)

@@ -22,6 +22,7 @@ from honeykeras.cli.keygen import keygen
 from honeykeras.cli.policy import policy
 from honeykeras.cli.quickstart import quickstart
 from honeykeras.cli.report import report
+from honeykeras.cli.score import score
 from honeykeras.cli.serve import serve
 from honeykeras.cli.traffic import traffic
 from honeykeras.cli.train import train
@@ -42,7 +43,7 @@ def cli() -> None:
 
 for _command in (
     keygen, check, train, attack, detector, evaluate, report, quickstart, export, verify, inspect,
-    serve, policy, traffic, audit,
+    serve, policy, traffic, audit, score,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import click
 from honeykeras import _datasets, names
 from honeykeras._files import read_passphrase
 from honeykeras.errors import InvalidArgumentError
+from honeykeras.pipelines.classifiers import Classifier
 
 PATH = click.Path(path_type=Path)
 # What messages and help call what they take.
@@ -216,6 +218,15 @@ max_fpr = click.option(
     "--max-fpr", type=RATE, default=names.MAX_FPR, show_default=True, help="False positive rate to calibrate to."
 )
 
+# How work is spread over workers.
+runner = click.option(
+    "--runner",
+    metavar="RUNNER",
+    help="Spread the work over workers of Apache Beam: DirectRunner for this machine, FlinkRunner and others beyond "
+    "it. Beam's own options stand after `--`. Defaults to this process.",
+)
+beam_options = click.argument("beam_options", nargs=-1, metavar="[-- BEAM OPTIONS]", type=click.UNPROCESSED)
+
 cache = click.option(
     "--cache/--no-cache",
     default=True,
@@ -230,6 +241,22 @@ def read_key(path: Path, passphrase_file: Path | None) -> Any:
     from honeykeras.keys import WatermarkKey
 
     return WatermarkKey.load(path, read_passphrase(passphrase_file))
+
+
+def read_runner(runner: str | None, beam_options: tuple[str, ...], what: str) -> list[str] | None:
+    """What `runner` and `beam_options` say, as Beam takes it; None for this process. Loads Beam if it is needed."""
+    if runner is None:
+        if beam_options:
+            raise InvalidArgumentError(
+                f"Options of Beam must come with `--runner`. Received: {' '.join(beam_options)}."
+            )
+        return None
+    from honeykeras._optional import load_optional
+
+    # Beam says at the root of all logs what it could not import, though nothing here needs it.
+    logging.getLogger().setLevel(logging.ERROR)
+    load_optional("apache_beam", "audit", what)
+    return [f"--runner={runner}", *beam_options]
 
 
 def shown(value: Any) -> str:
@@ -257,9 +284,4 @@ def check_model(model_path: Path, sealing_key_path: Path | None, public_key: Pat
 
 def load_model(model_path: Path, sealing_key_path: Path | None, public_key: Path | None, unsigned: bool) -> Any:
     """What `model` and `artifact` name: a classifier, of an artifact that needs a key where they say so."""
-    from honeykeras import export, models
-
-    if sealing_key_path is None and public_key is None and not unsigned:
-        return models.load(model_path)
-    key = export.SealingKey.load(sealing_key_path) if sealing_key_path else None
-    return export.load(model_path, sealing_key=key, public_key=public_key, unsigned=unsigned)
+    return Classifier(model_path, sealing_key_path, public_key, unsigned).open()

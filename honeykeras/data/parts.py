@@ -282,11 +282,17 @@ class Data:
         data.check_key(key)
         return data
 
+    def samples(self) -> tf.data.Dataset:
+        """The samples of all parts, one after the other."""
+        return functools.reduce(tf.data.Dataset.concatenate, (part.dataset() for part in self._parts))
+
     def everything(self) -> tf.data.Dataset:
         """The inputs of all parts, in batches."""
-        parts = self.train, self.detector, self.calibration, self.test
-        samples = functools.reduce(tf.data.Dataset.concatenate, (part.dataset() for part in parts))
-        return _inputs_of(samples, sum(map(len, parts)))
+        return _inputs_of(self.samples(), sum(map(len, self._parts)))
+
+    @property
+    def _parts(self) -> tuple[Part, ...]:
+        return self.train, self.detector, self.calibration, self.test
 
     def check_key(self, key: WatermarkKey) -> None:
         """Raises `InvalidArgumentError` unless `key` is for images and classes such as these."""

@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_serving.apis import prediction_log_pb2
 
-import honeykeras as hk
 from honeykeras.audit import Artifact, FittedDetector, accused, audit, blocks, pipeline
 from honeykeras.audit.blocks import Block, Queries
 from honeykeras.cli.main import run as command
-from honeykeras.errors import HoneyKerasError, InvalidArgumentError, KeyFileError, StorageError
+from honeykeras.errors import InvalidArgumentError, KeyFileError, StorageError
 from honeykeras.gateway import prediction_logs
 from honeykeras.gateway.policy import Logs
 from honeykeras.gateway.request_log import RequestLog
@@ -448,12 +447,3 @@ def test_the_pipeline_is_for_pipelines_of_ones_own(log, artifact, tmp_path):
     with beam.Pipeline() as made:
         verdicts = made | beam.Create(logs.find_shards(log)) | pipeline.Audit(settings)
         assert_that(verdicts, check)
-
-
-def test_workers_errors_are_the_packages(monkeypatch):
-    from honeykeras.audit.running import _translated
-
-    with pytest.raises(StorageError, match=r"^Cannot read it\.$"), _translated():
-        raise RuntimeError("Traceback\n  File\nhoneykeras.errors.StorageError: Cannot read it. [while running 'Score']")
-    assert issubclass(StorageError, HoneyKerasError)
-    assert hk.__version__
