@@ -54,7 +54,7 @@ setup(
     package_data={
         "honeykeras": ["py.typed"],
         "honeykeras.audit": ["*.jinja"],
-        "honeykeras.export": ["deploy/*.jinja"],
+        "honeykeras.export": ["deploy/*"],
         "honeykeras.gateway": ["*.jinja"],
         "honeykeras.report": ["schema.json", "*.jinja"],
     },

@@ -24,6 +24,8 @@ _OPTIONS = [
     ("grpc.max_send_message_length", 2**28),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Of a name that stands for several servers, each gets its share.
+    ("grpc.lb_policy_name", "round_robin"),
 ]
 
 

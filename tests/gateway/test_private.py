@@ -24,7 +24,7 @@ from honeykeras.gateway.policy import Clients, Logs, Policy, digest_of
 from honeykeras.gateway.rest import make_app
 from honeykeras.gateway.traffic import Traffic
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "gateway"
+KIT = Path(__file__).parents[2] / "export" / "deploy"
 
 
 class Operators:
@@ -222,12 +222,12 @@ class TestForPrometheus:
     def test_asks_for_what_there_is(self, watched, name):
         _, operators = watched
         there = set(self.NAMES.findall(operators.ask("/metrics").text))
-        asked = set(self.NAMES.findall((EXAMPLES / name).read_text()))
+        asked = set(self.NAMES.findall((KIT / name).read_text()))
         assert asked
         assert asked <= there
 
     def test_is_in_their_form(self):
-        (group,) = yaml.safe_load((EXAMPLES / "alerts.yaml").read_text())["groups"]
+        (group,) = yaml.safe_load((KIT / "alerts.yaml").read_text())["groups"]
         assert all(rule["alert"] and rule["expr"] and rule["annotations"]["summary"] for rule in group["rules"])
-        dashboard = json.loads((EXAMPLES / "dashboard.json").read_text())
+        dashboard = json.loads((KIT / "dashboard.json").read_text())
         assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])

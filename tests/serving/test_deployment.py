@@ -5,10 +5,12 @@ import importlib.resources
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sysconfig
 import threading
+from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
@@ -60,6 +62,23 @@ def check_compose(document):
     jsonschema.validate(document, json.loads((folder / "compose-spec.json").read_text()))
 
 
+POD = ("ConfigMap", "Deployment")
+
+
+def load(path):
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+def check_kserve(document):
+    """By the names that its CRD has, of November 2026; what is a pod's, by Kubernetes."""
+    schema = json.loads(Path(__file__).with_name("kserve_inferenceservice.json").read_text())
+    jsonschema.validate(document, schema)
+    ours = {"minReplicas", "maxReplicas", "labels"}
+    for part in document["spec"].values():
+        spec = {name: value for name, value in part.items() if name not in ours}
+        check_kubernetes({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": spec})
+
+
 def check_kubernetes(document):
     kubernetes_validate.validate(document, "1.30", strict=True)
 
@@ -75,17 +94,32 @@ class TestSchemas:
 
     def test_of_kubernetes(self, manifests):
         kinds = [each["kind"] for each in manifests]
-        expected = [
-            "ConfigMap",
-            "Deployment",
-            "Service",
-            "NetworkPolicy",
-            "HorizontalPodAutoscaler",
-            "PodDisruptionBudget",
-        ]
-        assert kinds == expected
+        assert kinds == [*POD, "Service", "NetworkPolicy", "HorizontalPodAutoscaler", "PodDisruptionBudget"]
         for each in manifests:
             check_kubernetes(each)
+
+    @pytest.mark.parametrize("name", ["kubernetes-gateway.yaml", "kubernetes-monitoring.yaml"])
+    def test_of_kubernetes_around_the_server(self, kit, name):
+        for each in load(kit / name):
+            check_kubernetes(each)
+
+    def test_of_kserve(self, kit):
+        service, *policies = load(kit / "kserve.yaml")
+        check_kserve(service)
+        for each in policies:
+            check_kubernetes(each)
+
+    def test_of_kserve_refuses_a_typo(self, kit):
+        service, *_ = load(kit / "kserve.yaml")
+        service["spec"]["transformer"]["minReplica"] = 1
+        with pytest.raises(jsonschema.ValidationError):
+            check_kserve(service)
+
+    @pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus is not installed")
+    def test_of_prometheus(self, kit):
+        config = (kit / "prometheus.yaml").read_text().replace("/etc/prometheus", str(kit))
+        (kit / "prometheus.yaml").write_text(config)
+        subprocess.run(["promtool", "check", "config", kit / "prometheus.yaml"], check=True)
 
     def test_of_kubernetes_refuses_a_typo(self, manifests):
         pod(manifests)["containers"][0]["readynessProbe"] = {}
@@ -212,17 +246,117 @@ class TestPosture:
 
     def test_of_compose(self, compose):
         for service in compose["services"].values():
-            assert service["user"] == "10001:10001"
+            assert not service["user"].startswith("0")
             assert service["read_only"]
             assert service["cap_drop"] == ["ALL"]
-            assert all(mount.endswith(":ro") for mount in service["volumes"])
+            # What is written is written to volumes of their own.
+            assert all(mount.endswith(":ro") for mount in service["volumes"] if mount[0] in "./")
         assert "secrets" not in compose["services"]["verify"]
         for name in ("cpu", "gpu"):
             service = compose["services"][name]
             assert service["secrets"] == ["model.key"]
             assert service["depends_on"] == {"verify": {"condition": "service_completed_successfully"}}
-            assert "127.0.0.1:8500:8500" in service["ports"]
+            assert "ports" not in service
         assert compose["services"]["gpu"]["image"].endswith("-gpu")
+
+    @pytest.mark.parametrize("name", ["kubernetes-gateway.yaml", "kubernetes-monitoring.yaml", "kserve.yaml"])
+    def test_around_the_server(self, kit, name):
+        """What runs beside it is confined alike."""
+        specs = [each["spec"] for each in load(kit / name) if each["kind"] in ("Deployment", "StatefulSet")]
+        pods = [each["template"]["spec"] for each in specs]
+        pods += [
+            part for each in load(kit / name) if "predictor" in each.get("spec", {}) for part in each["spec"].values()
+        ]
+        assert pods
+        for spec in pods:
+            assert spec["securityContext"]["runAsNonRoot"]
+            assert not spec["automountServiceAccountToken"]
+            for container in [*spec["containers"], *spec.get("initContainers", [])]:
+                assert container["securityContext"] == {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                }
+                assert container["resources"]["limits"]["memory"]
+            for container in spec["containers"]:
+                assert container["readinessProbe"]
+
+    def test_clients_reach_nothing_but_the_gateway(self, kit, manifests, compose):
+        policies = {}
+        for each in (manifests, load(kit / "kubernetes-gateway.yaml"), load(kit / "kubernetes-monitoring.yaml")):
+            policies |= {one["metadata"]["name"]: one["spec"] for one in each if one["kind"] == "NetworkPolicy"}
+        selected = {each["podSelector"]["matchLabels"]["app"] for each in policies.values()}
+        assert selected == {f"digits-{each}" for each in ("server", "gateway", "redis", "prometheus", "grafana")}
+        open_to_all = [
+            (name, port["port"])
+            for name, each in policies.items()
+            for rule in each["ingress"]
+            if "from" not in rule
+            for port in rule["ports"]
+        ]
+        assert open_to_all == [("digits-gateway", 8501)]
+        published = {
+            name: [port for port in each["ports"] if not port.startswith("127.0.0.1:")]
+            for name, each in compose["services"].items()
+            if "ports" in each
+        }
+        assert {name: ports for name, ports in published.items() if ports} == {"gateway": ["8501:8501"]}
+        for name in ("cpu", "gpu", "redis"):
+            assert list(compose["services"][name]["networks"]) == ["inside"]
+        assert compose["networks"]["inside"] == {"internal": True}
+
+    def test_secrets_are_where_they_are_read(self, kit, compose):
+        gateway = of_kind(load(kit / "kubernetes-gateway.yaml"), "Deployment")["spec"]["template"]["spec"]
+        mounted = {
+            each["name"]: {mount["name"] for mount in each["volumeMounts"]}
+            for each in [*gateway["containers"], *gateway["initContainers"]]
+        }
+        assert mounted == {"secret": {"mounted", "secret"}, "gateway": {"config", "secret", "logs", "scratch"}}
+        having = {name: each["secrets"] for name, each in compose["services"].items() if "secrets" in each}
+        assert having == {
+            "cpu": ["model.key"], "gpu": ["model.key"], "gateway": ["gateway.secret"], "grafana": ["grafana.password"]
+        }  # fmt: skip
+
+    def test_the_gateway_is_called_with_options_that_it_has(self, kit, compose):
+        """In compose, Kubernetes and KServe, whose own words are left alone."""
+        from honeykeras.cli.serve import serve
+
+        ours = of_kind(load(kit / "kubernetes-gateway.yaml"), "Deployment")["spec"]["template"]["spec"]
+        words = ours["containers"][0]["args"]
+        assert compose["services"]["gateway"]["command"] == words
+        given = serve.make_context("serve", list(words)).params
+        assert (given["upstream"], given["models"], given["redis"]) == (
+            "digits-server:8500", ("digits",), "redis://digits-redis:6379/0"
+        )  # fmt: skip
+        transformer = load(kit / "kserve.yaml")[0]["spec"]["transformer"]["containers"][0]
+        appended = ["--model_name", "digits", "--predictor_host", "digits-predictor.default", "--http_port", "8080"]
+        script = transformer["args"][0].replace("exec honeykeras", "printf '%s ' honeykeras")
+        said = subprocess.run(
+            [*transformer["command"], script, *transformer["args"][1:], *appended],
+            check=True, capture_output=True, text=True,
+        ).stdout.split()  # fmt: skip
+        assert said[:2] == ["honeykeras", "serve"]
+        assert serve.make_context("serve", said[2:]).params["upstream"] == "digits-predictor:8500"
+
+    def test_the_policy_is_one_and_only_watches(self, kit):
+        from honeykeras.gateway import policy_files
+
+        assert policy_files.read(kit / "policy.toml").shadow
+
+    def test_what_is_scraped_and_shown_is_where_it_is(self, kit, manifests):
+        config = yaml.safe_load((kit / "prometheus.yaml").read_text())
+        names = {job["job_name"]: job["dns_sd_configs"][0]["names"] for job in config["scrape_configs"]}
+        services = {
+            each["metadata"]["name"]
+            for file in ("kubernetes.yaml", "kubernetes-gateway.yaml", "kubernetes-monitoring.yaml")
+            for each in load(kit / file)
+            if each["kind"] == "Service"
+        }
+        assert {name for each in names.values() for name in each} <= services
+        source = yaml.safe_load((kit / "grafana.yaml").read_text())["datasources"][0]
+        assert source["url"] == "http://digits-prometheus:9090"
+        assert "digits-prometheus" in services
+        json.loads((kit / "dashboard.json").read_text())
 
     def test_gpus_are_asked_for_where_there_are_to_be_any(self, kit):
         for name, expected in (("kubernetes.yaml", None), ("kubernetes-gpu.yaml", "1")):
@@ -234,19 +368,22 @@ class TestPosture:
 
     def test_the_users_names_are_in(self, kit, manifests, compose, tmp_path):
         assert of_kind(manifests, "Deployment")["spec"]["replicas"] == 3
-        assert of_kind(manifests, "Service")["metadata"]["name"] == "digits"
+        assert of_kind(manifests, "Service")["metadata"]["name"] == "digits-server"
         assert f"{tmp_path}/my models/digits:/models/digits:ro" in compose["services"]["cpu"]["volumes"]
         assert str(tmp_path / "my models" / "digits") in (kit / "README.md").read_text()
 
     def test_what_servers_read_tells_nothing(self, kit):
-        for name in set(deployment.KIT) - {"README.md"}:
+        for name in (*deployment._SERVER, "kubernetes.yaml", "kubernetes-gpu.yaml"):
             text = (kit / name).read_bytes().lower().replace(b"secrets", b"").replace(b"secretname", b"")
             for word in set(leaks.TELLTALES) - {b"secret"}:
                 assert word not in text, (name, word)
 
     def test_kubernetes_mounts_the_files_as_they_are(self, kit, manifests):
-        for name, content in of_kind(manifests, "ConfigMap")["data"].items():
-            assert content.strip() == (kit / name).read_text().strip()
+        gateway = load(kit / "kubernetes-gateway.yaml")
+        monitoring = load(kit / "kubernetes-monitoring.yaml")
+        for each in (manifests, gateway, monitoring):
+            for name, content in of_kind(each, "ConfigMap")["data"].items():
+                assert content.strip() == (kit / name).read_text().strip()
 
 
 class TestScripts:
@@ -388,6 +525,11 @@ class TestArguments:
     def test_images_are_pinned(self, version, tmp_path):
         with pytest.raises(InvalidArgumentError, match="`image_version` must be a version"):
             write_kit(tmp_path / "kit", image_version=version)
+
+    @pytest.mark.parametrize("image", ["", "a b", "$(x)", None])
+    def test_the_gateways_image_is_a_name(self, image, tmp_path):
+        with pytest.raises(InvalidArgumentError, match="`gateway_image` must name an image"):
+            write_kit(tmp_path / "kit", gateway_image=image)
 
     def test_a_path_that_cannot_be_mounted_is_refused(self, tmp_path):
         with pytest.raises(InvalidArgumentError, match="`base_path` must have no colon"):
