@@ -29,6 +29,8 @@ BLOCKS = "blocks"
 # Of each query besides what each version sees: when it came, which file, record and row it is, its flag and score.
 _PLACE = np.dtype([("time", "<f8"), ("shard", "<i8"), ("number", "<i8"), ("row", "<i8")])
 _HEAD = struct.Struct("<QQ")
+# So many queries are put together, if there are as many, before a ledger takes them.
+_STRETCH = 512
 # Of a version: classes, dimensions, nearness and margin.
 _RULES = struct.Struct("<QQdd")
 
@@ -134,31 +136,34 @@ def read(folder: Path, vault: Vault, client: str, block: Block) -> Queries:
 def in_order(blocks: Sequence[Block], opened: Iterator[Queries]) -> Iterator[Queries]:
     """A client's queries in the order in which they came, in stretches.
 
-    No more of them are in memory than lie between the begin of one block and the end of those that began before it.
-    Where times are the same or not known, the order is that of the log's files, and of records within.
+    No more of them are in memory than a stretch, and what overlaps in time with it. Where times are the same or not
+    known, the order is that of the log's files, and of records within.
 
     Args:
         blocks: Where they are, sorted by `order`.
         opened: The queries of each.
     """
-    waiting: Queries | None = None
+    waiting: list[Queries] = []
     for block, queries in zip(blocks, opened, strict=True):
-        if waiting is not None:
-            ready = _before(waiting.places, block)
+        if sum(map(len, waiting)) >= _STRETCH:
+            together = _sorted(Queries.joined(waiting))
+            ready = _before(together.places, block)
             if ready:
-                yield waiting[:ready]
-            waiting = waiting[ready:]
-        together = queries if waiting is None or not len(waiting) else Queries.joined([waiting, queries])
-        at = together.places
-        order = np.lexsort((at["row"], at["number"], at["shard"], _when(at["time"])))
-        waiting = together[order]
-    if waiting is not None:
-        yield waiting
+                yield together[:ready]
+            waiting = [together[ready:]] if ready < len(together) else []
+        waiting.append(queries)
+    if waiting:
+        yield _sorted(Queries.joined(waiting))
 
 
 def order(block: Block) -> tuple[float, int, int]:
     """By what blocks are sorted for `in_order`."""
     return (float(_when(np.array(block.first))), block.shard, block.start)
+
+
+def _sorted(queries: Queries) -> Queries:
+    at = queries.places
+    return queries[np.lexsort((at["row"], at["number"], at["shard"], _when(at["time"])))]
 
 
 def _before(at: np.ndarray, block: Block) -> int:

@@ -48,7 +48,7 @@ class Settings:
     """What workers go by. Nothing in it is secret.
 
     Attributes:
-        versions: What scores: of the version in question first, then of past ones.
+        versions: What scores, by what the version is called: of the one in question first, then of past ones.
         work: A folder that all workers reach, for what is kept between the steps.
         secret: File of the secret by which that is sealed, which all workers reach.
         groups: Into how many groups clients are cut. A worker has the list of one group's blocks in memory.
@@ -57,12 +57,21 @@ class Settings:
             None for what the log says.
     """
 
-    versions: tuple[Source, ...]
+    versions: Mapping[str, Source]
     work: Path
     secret: Path
     groups: int
     alpha: float
     client_of: str | None = None
+
+    @property
+    def model(self) -> str | None:
+        """The name of the model whose requests are looked at; None for all."""
+        return next(iter(self.versions.values())).model
+
+    def vault(self) -> Vault:
+        """What seals what is kept between the steps."""
+        return Vault(secretfile.read_or_make(self.secret, "audit's secret"))
 
 
 class Audit(beam.PTransform):
@@ -90,9 +99,8 @@ class _Score(beam.DoFn):
 
     def setup(self) -> None:
         settings = self._settings
-        self._versions = {source.name: opened(source) for source in settings.versions}
-        self._model = settings.versions[0].model
-        self._vault = Vault(secretfile.read_or_make(settings.secret, "audit's secret"))
+        self._versions = {name: opened(source) for name, source in settings.versions.items()}
+        self._vault = settings.vault()
         named = settings.client_of
         self._client_of = None if named is None else _sources.load_function(named, "client_of")
 
@@ -111,7 +119,7 @@ class _Score(beam.DoFn):
 
     def _look(self, shard: Shard, folder: Path) -> None:
         with (folder / blocks.BLOCKS).open("wb") as file:
-            reading = _Reading(self._versions, self._model, shard, file, self._vault)
+            reading = _Reading(self._versions, self._settings.model, shard, file, self._vault)
             for each in logs.read(shard.path, self._client_of):
                 reading.add(each)
             reading.end()
@@ -239,7 +247,7 @@ class _Judge(beam.DoFn):
         self._settings = settings
 
     def setup(self) -> None:
-        self._vault = Vault(secretfile.read_or_make(self._settings.secret, "audit's secret"))
+        self._vault = self._settings.vault()
 
     def process(
         self, group: tuple[int, Iterable[tuple[int, dict[str, list[Block]]]]]

@@ -46,7 +46,7 @@ def gathered(shards: Sequence[Shard], settings: Settings, seen: Sequence[Path]) 
         sampled = min(sampled, document["sampled"])
         set_aside += [{"file": str(shard.path), "record": number, "why": why} for number, why in document["named"]]
     if not total["queries"]:
-        model = settings.versions[0].model
+        model = settings.model
         if set_aside:
             first = set_aside[0]
             what = f"{total['set_aside']} that it does not; record {first['record']} of {first['file']}: {first['why']}"
@@ -60,8 +60,8 @@ def gathered(shards: Sequence[Shard], settings: Settings, seen: Sequence[Path]) 
     return {
         "version": VERSION,
         "alpha": settings.alpha,
-        "versions": [source.name for source in settings.versions],
-        "model": settings.versions[0].model,
+        "versions": list(settings.versions),
+        "model": settings.model,
         "log": {
             "files": len(shards),
             "records": total["records"],

@@ -21,9 +21,9 @@ from honeykeras.errors import InvalidArgumentError, StorageError
 from honeykeras.names import ALPHA
 from honeykeras.pipelines import running
 
-# Of so many bytes of a log, blocks are listed in one worker's memory; a million queries or so.
-_GROUP_BYTES = 2**31
-_SETTINGS, _VERDICTS, _SECRET = "settings.json", "verdicts", "secret"
+# Of so many bytes of a log, blocks are listed in one worker's memory at a time.
+_GROUP_BYTES = 2**26
+_SETTINGS, _VERDICTS = "settings.json", "verdicts"
 
 
 def audit(
@@ -75,9 +75,7 @@ def audit(
     alpha = _checks.in_interval("alpha", alpha, 0, 1, closed="()")
     if not versions:
         raise InvalidArgumentError("`versions` must name what scores, one at least. Received: none.")
-    names = [source.name for source in versions]
-    if len(set(names)) < len(names):
-        raise InvalidArgumentError(f"Versions must have names of their own. Received: {', '.join(names)}.")
+    named = _named(versions)
     output = as_path(output)
     check_absent(output)
     if client_of is not None:
@@ -87,14 +85,16 @@ def audit(
         opened(source)
     work = output.with_name(f"{output.name}.partial")
     settings = Settings(
-        versions=tuple(versions),
+        versions=named,
         work=work,
-        secret=work / _SECRET if secret is None else as_path(secret),
+        secret=work / "secret" if secret is None else as_path(secret),
         groups=max(1, -(-sum(shard.size for shard in shards) // _GROUP_BYTES)),
         alpha=alpha,
         client_of=client_of,
     )
     _begin(work, shards, settings)
+    # Before there are workers, of whom each would make one.
+    settings.vault()
     _run(shards, settings, options, verbose)
     try:
         found = results.gathered(shards, settings, [work / f"{shard.number:05d}" / SEEN for shard in shards])
@@ -109,11 +109,19 @@ def audit(
     return found
 
 
+def _named(versions: Sequence[Source]) -> dict[str, Source]:
+    """By their names; by their paths where two have one name, as copies for several recipients have."""
+    for names in ([each.name for each in versions], [str(each.path) for each in versions]):
+        if len(set(names)) == len(names):
+            return dict(zip(names, versions, strict=True))
+    raise InvalidArgumentError(f"Each version must be named once. Received: {', '.join(names)}.")
+
+
 def _begin(work: Path, shards: Sequence[Shard], settings: Settings) -> None:
     """Makes the folder for what is kept, or sees to it that the one that is there is of the same work."""
     stated = plain(
         {
-            "versions": [source.name for source in settings.versions],
+            "versions": list(settings.versions),
             "logs": [(str(shard.path.absolute()), shard.size) for shard in shards],
             "client_of": settings.client_of,
         }
@@ -130,6 +138,10 @@ def _begin(work: Path, shards: Sequence[Shard], settings: Settings) -> None:
 
 
 def _run(shards: Sequence[Shard], settings: Settings, options: Sequence[str], verbose: int) -> None:
+    # Of a run that was cut off; this one may cut them otherwise.
+    for path in settings.work.glob(f"{_VERDICTS}-*"):
+        path.unlink()
+
     def done() -> int:
         return sum(1 for _ in settings.work.glob(f"*/{SEEN}"))
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from honeykeras import detection, detectorfile, manifest, models, provenance
 from honeykeras._datasets import kind_of
-from honeykeras._files import PathLike, as_path, read_passphrase
+from honeykeras._files import read_passphrase
 from honeykeras._messages import first_line
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.evidence import Observations, Observer, Rules
@@ -77,7 +77,13 @@ class Scorer(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Source(abc.ABC):
-    """Names what scores, for workers to open."""
+    """Names what scores, for workers to open.
+
+    Attributes:
+        path: The file or folder that has the key.
+    """
+
+    path: Path
 
     @property
     @abc.abstractmethod
@@ -111,13 +117,12 @@ class Artifact(Source):
     Attributes:
         path: The version folder, such as `serving/mnist/1`.
         public_key: File of the public key that its signature must be by.
-        sealing_key: File of the key that opens it. Without it, that must be where the artifact looks for it.
+        sealing_keys: Files of keys, of which one opens it. Without any, that must be where the artifact looks for it.
         unsigned: Runs its graph though nobody verified it. One that was tampered with gives the key away.
     """
 
-    path: Path
     public_key: Path | None = None
-    sealing_key: Path | None = None
+    sealing_keys: tuple[Path, ...] = ()
     unsigned: bool = False
 
     @property
@@ -134,14 +139,24 @@ class Artifact(Source):
             raise InvalidArgumentError(
                 f"{self.path} must be an artifact for a trusted host, which has a detector. Received: one to hand out."
             )
-        key = None if self.sealing_key is None else SealingKey.load(self.sealing_key)
-        loaded = LoadedVersion.open(self.path, public_key=self.public_key, sealing_key=key, unsigned=self.unsigned)
+        loaded = LoadedVersion.open(
+            self.path, public_key=self.public_key, sealing_key=self._key(identity.key_id), unsigned=self.unsigned
+        )
         if EVIDENCE not in loaded.signatures:
             raise InvalidArgumentError(
                 f"{self.path} must tell its operator what evidence is made of. Received: signatures "
                 f"{sorted(loaded.signatures)}. Export it with `--evidence`."
             )
         return _OfArtifact(loaded)
+
+    def _key(self, key_id: str | None) -> SealingKey | None:
+        """Of several versions' keys, the one for this version."""
+        keys = {key.key_id: key for key in map(SealingKey.load, self.sealing_keys)}
+        if keys and key_id not in keys:
+            raise InvalidArgumentError(
+                f"Among the sealing keys must be {key_id}, which opens {self.path}. Received: {', '.join(keys)}."
+            )
+        return keys.get(key_id or "")
 
 
 class _OfArtifact(Scorer):
@@ -181,7 +196,6 @@ class FittedDetector(Source):
         passphrase_file: File whose first line is the detector file's passphrase.
     """
 
-    path: Path
     classifier: Path
     clean: str
     passphrase_file: Path | None = None
@@ -227,8 +241,3 @@ class _OfDetector(Scorer):
         except InvalidArgumentError as error:
             raise invalid(first_line(error)) from None
         return Scored(scores > self._detector.threshold, scores, seen, self._observer.rules)
-
-
-def artifact(path: PathLike, **settings: Path | bool | None) -> Artifact:
-    """An artifact, by its version folder; see `Artifact`."""
-    return Artifact(as_path(path), **settings)  # type: ignore[arg-type]

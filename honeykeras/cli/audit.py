@@ -54,7 +54,13 @@ from honeykeras.errors import InvalidArgumentError
     metavar="FUNCTION",
     help="Who asked, from a PredictionLog: file.py:function or package.module:function. Defaults to request_origin.",
 )
-@options.sealing_key
+@click.option(
+    "--sealing-key",
+    "sealing_keys",
+    multiple=True,
+    type=options.PATH,
+    help="File of a key that opens an artifact, if that is not where it looks for it. Repeat it for several versions.",
+)
 @options.public_key
 @options.unsigned
 @click.option("--runner", default="DirectRunner", show_default=True, help="Beam's runner, such as FlinkRunner.")
@@ -78,7 +84,7 @@ def audit(
     past_detector: tuple[Path, ...],
     alpha: float,
     client_of: str | None,
-    sealing_key_path: Path | None,
+    sealing_keys: tuple[Path, ...],
     public_key: Path | None,
     unsigned: bool,
     runner: str,
@@ -120,7 +126,7 @@ def audit(
     from honeykeras.audit.scorers import Source
 
     def of_artifact(path: Path) -> Source:
-        return Artifact(path, public_key, sealing_key_path, unsigned)
+        return Artifact(path, public_key, sealing_keys, unsigned)
 
     def of_detector(path: Path) -> Source:
         return FittedDetector(path, model_path or Path(), dataset or "", detector_passphrase_file)

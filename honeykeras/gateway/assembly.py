@@ -83,8 +83,9 @@ def serve(settings: Settings, started: Callable[[Ports, list[str]], None] = lamb
     """
     policy = settings.read_policy()
     secret = secretfile.read_or_make(settings.secret, "gateway's secret")
-    backend, models = _backend(settings, policy)
-    store = _store(settings, policy, secret)
+    # What is in force is the guard's, who can be given another.
+    backend, models = _backend(settings, policy, lambda: guard.policy)
+    store = _store(settings, lambda: guard.policy, secret)
 
     def named(client: str) -> str:
         return pseudonym(secret, client) if guard.policy.logs.pseudonyms else client
@@ -122,10 +123,10 @@ def serve(settings: Settings, started: Callable[[Ports, list[str]], None] = lamb
         )
 
 
-def _backend(settings: Settings, policy: Policy) -> tuple[Backend, list[str]]:
+def _backend(settings: Settings, policy: Policy, in_force: Callable[[], Policy]) -> tuple[Backend, list[str]]:
     if settings.upstream is not None:
         tls = None if settings.authority is None else Credentials(settings.authority)
-        return Upstream(settings.upstream, tls=tls, deadline=policy.limits.deadline), list(settings.models)
+        return Upstream(settings.upstream, tls=tls, deadline=lambda: in_force().limits.deadline), list(settings.models)
     key = None if settings.sealing_key is None else SealingKey.load(settings.sealing_key)
     made = InProcess(
         settings.folder or ".",
@@ -138,7 +139,7 @@ def _backend(settings: Settings, policy: Policy) -> tuple[Backend, list[str]]:
     return made, made.models
 
 
-def _store(settings: Settings, policy: Policy, secret: bytes) -> Store:
+def _store(settings: Settings, in_force: Callable[[], Policy], secret: bytes) -> Store:
     if settings.redis is None:
-        return Memory(policy.clients.remembered)
-    return SharedStore(settings.redis, secret, policy)
+        return Memory(lambda: in_force().clients)
+    return SharedStore(settings.redis, secret, in_force)

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import json
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,13 +54,14 @@ class SharedStore(Store):
     whichever replica it came to. A Redis that does not answer is heeded as `clients.without_store` of the policy says.
     """
 
-    def __init__(self, url: str, secret: bytes, policy: Policy, *, client: Any = None) -> None:
+    def __init__(self, url: str, secret: bytes, policy: Callable[[], Policy], *, client: Any = None) -> None:
         """Names the Redis; nothing is asked of it yet.
 
         Args:
             url: Its URL.
             secret: 32 bytes that all replicas share: standings are sealed under it, and clients named by it.
-            policy: What is done where it does not answer, and of how many clients this replica remembers the standing.
+            policy: The one that is in force: what is done where it does not answer, and of how many clients this
+                replica remembers the standing.
             client: What speaks to Redis. Defaults to `redis.asyncio`.
         """
         redis = load_optional("redis.asyncio", "gateway", "A Redis of replicas")
@@ -86,11 +88,11 @@ class SharedStore(Store):
             standing = self._opened(client, sealed)
             result = change(standing)
             new = self._vault.seal_bytes(client, pack(standing))
-            expiry = int(_KEPT + self._policy.accusation.duration)
+            expiry = int(_KEPT + self._policy().accusation.duration)
             try:
                 found = await self._swap(keys=[key], args=[expected, number + 1, new, expiry])
             except (self._errors, OSError):
-                if self._policy.clients.without_store == "closed":
+                if self._policy().clients.without_store == "closed":
                     raise RequestError("UNAVAILABLE", "The model is not available") from None
                 # Redis will be told with the next request that reaches it.
                 self._remember(client, number + 1, new, standing)
@@ -116,7 +118,7 @@ class SharedStore(Store):
     def _remember(self, client: str, number: int, sealed: bytes, standing: Standing) -> None:
         self._held[client] = (number, sealed, standing)
         self._held.move_to_end(client)
-        while len(self._held) > self._policy.clients.remembered:
+        while len(self._held) > self._policy().clients.remembered:
             self._held.popitem(last=False)
 
     async def look(self, client: str) -> Standing | None:

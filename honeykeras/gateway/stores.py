@@ -7,6 +7,7 @@ import collections
 from collections.abc import Callable
 from typing import TypeVar
 
+from honeykeras.gateway.policy import Clients
 from honeykeras.gateway.standing import Standing
 
 T = TypeVar("T")
@@ -49,20 +50,20 @@ class Memory(Store):
     Of more clients than are remembered, the one that was silent longest and is not accused is forgotten first.
     """
 
-    def __init__(self, remembered: int) -> None:
+    def __init__(self, clients: Callable[[], Clients]) -> None:
         """Makes an empty store.
 
         Args:
-            remembered: Of how many clients it keeps standings.
+            clients: Of how many it keeps standings, as the policy says that is in force.
         """
-        self.remembered = remembered
+        self._clients = clients
         self._standings: collections.OrderedDict[str, Standing] = collections.OrderedDict()
 
     async def update(self, client: str, change: Change[T]) -> T:
         standing = self._standings.setdefault(client, Standing())
         self._standings.move_to_end(client)
         result = change(standing)
-        while len(self._standings) > self.remembered:
+        while len(self._standings) > self._clients().remembered:
             del self._standings[self._least()]
         return result
 

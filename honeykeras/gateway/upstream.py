@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks
 from honeykeras._files import PathLike, read_file
 from honeykeras._messages import shortened
 from honeykeras._optional import load_optional
@@ -61,16 +60,17 @@ class _Known(NamedTuple):
 class Upstream(Backend):
     """A TensorFlow Serving behind the gateway, by gRPC."""
 
-    def __init__(self, address: str, *, tls: Credentials | None = None, deadline: float = 10.0) -> None:
+    def __init__(
+        self, address: str, *, tls: Credentials | None = None, deadline: Callable[[], float] = lambda: 10.0
+    ) -> None:
         """Names the server; `start` opens a channel.
 
         Args:
             address: Host and port.
             tls: Speaks TLS, and by what certificates. Defaults to plain text, for a server on the same host or network.
-            deadline: How many seconds an answer may take; beyond that the client is told so.
+            deadline: How many seconds an answer may take, as the policy says that is in force.
         """
-        _checks.in_interval("deadline", deadline, 0, float("inf"), closed="()")
-        self._address, self._deadline = address, float(deadline)
+        self._address, self._deadline = address, deadline
         self._credentials = None if tls is None else tls.load()
         self._known: dict[Model, _Known] = {}
 
@@ -151,7 +151,7 @@ class Upstream(Backend):
 
     async def _ask(self, call: Any, request: Any) -> Any:
         try:
-            return await call(request, timeout=self._deadline)
+            return await call(request, timeout=self._deadline())
         except grpc.aio.AioRpcError as error:
             code = error.code().name
             # What the channel says of a server that is not there names its address.

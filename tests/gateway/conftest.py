@@ -104,7 +104,7 @@ def serving(home):
 @pytest.fixture
 def upstream(serving, run):
     """A TensorFlow Serving behind the gateway, the real one if `TFS_ADDR` names it."""
-    made = Upstream(os.environ.get("TFS_ADDR") or serving.address, deadline=5)
+    made = Upstream(os.environ.get("TFS_ADDR") or serving.address, deadline=lambda: 5)
     run(made.start())
     yield made
     run(made.close())
@@ -135,7 +135,7 @@ class Gateway:
         self._run = run
         self.policy = policy or Policy()
         self.watching = Watching()
-        self.store = store or Memory(self.policy.clients.remembered)
+        self.store = store or Memory(lambda: self.guard.policy.clients)
         times = {} if clock is None else {"clock": clock}
         self.guard = Guard(backend, self.policy, self.store, [self.watching], **times)
         self.app = make_app(self.guard)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import stat
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_serving.apis import prediction_log_pb2
 
+import honeykeras as hk
+from honeykeras import evidence, export
 from honeykeras.audit import Artifact, FittedDetector, accused, audit, blocks, pipeline
 from honeykeras.audit.blocks import Block, Queries
 from honeykeras.cli.main import run as command
 from honeykeras.errors import InvalidArgumentError, KeyFileError, StorageError
+from honeykeras.export import signing
 from honeykeras.gateway import prediction_logs
 from honeykeras.gateway.policy import Logs
 from honeykeras.gateway.request_log import RequestLog
@@ -163,22 +167,43 @@ class TestVersions:
                 each[part] for part in ("first_query", "flags")
             ]
 
-    def test_each_have_their_part_of_alpha(self, log, artifact, tmp_path):
-        with pytest.raises(InvalidArgumentError, match="names of their own"):
+    def test_the_one_whose_key_led_is_named(self, log, artifact, classifier, watermark_key, detector, digits, tmp_path):
+        """An attack on the first version is found by its key, though another one is served by now."""
+        fitted = hk.Detector(watermark_key.wrong_key(0)).fit(classifier, extractor=detector.extractor)
+        fitted.calibrate(digits.calibration.x, max_fpr=0.02)
+        key = export.SealingKey.generate()
+        key.save(tmp_path / "model.key")
+        export.SealingKey.generate().save(tmp_path / "other.key")
+        observer = evidence.Observer(fitted, digits.calibration.x)
+        folder = tmp_path / "serving" / "digits"
+        second = export.save_guarded(classifier, folder, fitted, key, observer=observer, version=2)
+        signing.write_key_pair(tmp_path / "signing.pem", tmp_path / "signing.pub")
+        signing.sign(second, tmp_path / "signing.pem")
+        current = Artifact(second, tmp_path / "signing.pub", (tmp_path / "other.key", tmp_path / "model.key"))
+        found = run_audit(log, [current, artifact], tmp_path / "audit")
+        assert found["versions"] == ["2", "1"]
+        attacker = found["clients"]["10.6.6.6"]
+        assert (attacker["accused"], attacker["version"]) == (True, "1")
+        assert attacker["versions"]["2"]["first_query"] is None
+        # Of flags, the version in question is asked: an attack that its key did not lead is none to it.
+        assert attacker["flags"] <= 1
+        alone = run_audit(log, [current], tmp_path / "alone")
+        assert not accused(alone)
+        with pytest.raises(InvalidArgumentError, match="Among the sealing keys must be"):
+            dataclasses.replace(current, sealing_keys=(tmp_path / "other.key",)).open()
+
+    def test_each_have_their_part_of_alpha(self, log, artifact, home, tmp_path):
+        with pytest.raises(InvalidArgumentError, match="must be named once"):
             run_audit(log, [artifact, artifact], tmp_path / "audit")
         one = run_audit(log, [artifact], tmp_path / "alone", alpha=1e-3 / 2)
-        renamed = _Renamed(artifact.path, artifact.public_key)
-        found = run_audit(log, [artifact, renamed], tmp_path / "both")
-        assert found["versions"] == ["1", "renamed"]
+        # Copies of a version have one number: they are called by where they are.
+        copy = shutil.copytree(artifact.path.parent, tmp_path / "copy" / "digits") / "1"
+        other = dataclasses.replace(artifact, path=copy, sealing_keys=(home / "model.key",))
+        found = run_audit(log, [artifact, other], tmp_path / "both")
+        assert found["versions"] == [str(artifact.path), str(copy)]
         for name, each in found["clients"].items():
             assert each["first_query"] == one["clients"][name]["first_query"]
-            assert each["versions"]["renamed"] == each["versions"]["1"]
-
-
-class _Renamed(Artifact):
-    @property
-    def name(self):
-        return "renamed"
+            assert each["versions"][str(copy)] == each["versions"][str(artifact.path)]
 
 
 class TestDamage:
@@ -325,9 +350,10 @@ class TestOrder:
             st.tuples(st.integers(0, 3), st.lists(st.one_of(st.integers(0, 9), st.none()), min_size=1, max_size=5)),
             min_size=1,
             max_size=6,
-        )
+        ),
+        st.integers(1, 20),
     )
-    def test_is_by_time_then_place(self, given_blocks):
+    def test_is_by_time_then_place(self, given_blocks, stretch):
         made, numbers = [], dict.fromkeys(range(4), 0)
         for start, (shard, times) in enumerate(given_blocks):
             at = blocks.places(len(times))
@@ -337,7 +363,8 @@ class TestOrder:
             first = np.nan if None in times else min(times)
             made.append((Block(shard, start, 0, len(times), first), Queries(at, {})))
         made.sort(key=lambda each: blocks.order(each[0]))
-        stretches = list(blocks.in_order([each for each, _ in made], iter([each for _, each in made])))
+        with mock.patch.object(blocks, "_STRETCH", stretch):
+            stretches = list(blocks.in_order([each for each, _ in made], iter([each for _, each in made])))
         found = [tuple(place) for stretch in stretches for place in stretch.places.tolist()]
         expected = sorted(
             (tuple(place) for _, queries in made for place in queries.places.tolist()),
@@ -345,14 +372,15 @@ class TestOrder:
         )
         assert [each[1:] for each in found] == [each[1:] for each in expected]
 
-    def test_blocks_that_do_not_overlap_are_not_joined(self):
+    def test_no_more_is_held_than_a_stretch(self, monkeypatch):
+        monkeypatch.setattr(blocks, "_STRETCH", 6)
         made = []
         for start in range(5):
             at = blocks.places(3)
             at["time"], at["number"] = 10 * start + np.arange(3), 3 * start + np.arange(3)
             made.append((Block(0, start, 0, 3, 10.0 * start), Queries(at, {})))
         stretches = blocks.in_order([each for each, _ in made], iter([each for _, each in made]))
-        assert [len(each) for each in stretches] == [3] * 5
+        assert [len(each) for each in stretches] == [6, 6, 3]
 
 
 class TestCommand:
@@ -437,7 +465,7 @@ def test_the_pipeline_is_for_pipelines_of_ones_own(log, artifact, tmp_path):
     from honeykeras.audit import logs
 
     (tmp_path / "work").mkdir()
-    settings = pipeline.Settings((artifact,), tmp_path / "work", tmp_path / "secret", groups=3, alpha=1e-3)
+    settings = pipeline.Settings({"1": artifact}, tmp_path / "work", tmp_path / "secret", groups=3, alpha=1e-3)
 
     def check(verdicts):
         accusing = {client for client, (verdict, _) in verdicts if verdict["accused"]}

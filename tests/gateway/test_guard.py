@@ -258,7 +258,7 @@ class TestModels:
         backend = InProcess(tmp_path, unsigned=True)
         run(backend.start())
         try:
-            guard = Guard(backend, Policy(), Memory(10))
+            guard = Guard(backend, Policy(), Memory(Clients))
             with pytest.raises(InvalidArgumentError, match="must give one tensor of scores for the policy to change"):
                 run(guard.check(["own"]))
             guard.policy = Policy(flag=Flag(action="observe"), accusation=Accusation(action="ban"))
@@ -287,9 +287,16 @@ class TestVersions:
 
     def test_roll_out_and_back(self, run, two, digits):
         backend, folder = two
+        # The second version comes later: it is found when the policy is read anew.
+        versions = folder / "serving" / "digits"
+        for each in ("2", "2.sig"):
+            (versions / each).rename(folder / each)
+        run(backend.choose({}, {}))
+        for each in ("2", "2.sig"):
+            (folder / each).rename(versions / each)
         (folder / "policy.toml").write_text("version = 1\n[serve]\ndigits = 1")
         (folder / "next.toml").write_text("version = 2\n[serve]\ndigits = 2")
-        guard = Guard(backend, policy_files.read(folder / "policy.toml"), Memory(10))
+        guard = Guard(backend, policy_files.read(folder / "policy.toml"), Memory(Clients))
         said = []
 
         def reload():
@@ -311,7 +318,7 @@ class TestVersions:
 
     def test_without_an_observer_flags_alone_decide(self, run, two, marked, detector):
         backend, _ = two
-        guard = Guard(backend, Policy(flag=Flag(action="reject")), Memory(10))
+        guard = Guard(backend, Policy(flag=Flag(action="reject")), Memory(Clients))
         told = run(guard.ask(Model("digits"), "", {"inputs": marked[:20]}, "me")).outputs["probabilities"]
         np.testing.assert_array_equal(~told.any(axis=1), detector.flag(marked[:20]))
 
@@ -355,6 +362,10 @@ class TestMemory:
         for number in range(2, 8):
             gateway.predict(digits.test.x[:1], f"10.0.0.{number}")
         assert [name for name, _ in gateway.store.known()] == ["10.0.0.7", "10.0.0.6", "10.0.0.1"]
+        # A policy that comes into force later is heeded at once.
+        gateway.guard.policy = Policy(clients=Clients(remembered=1))
+        gateway.predict(digits.test.x[:1], "10.0.0.7")
+        assert len(gateway.store.known()) == 1
 
     def test_forget(self, run, make_gateway, marked):
         gateway = make_gateway()

@@ -36,7 +36,7 @@ def make_replica(run, make_gateway, server):
 
         async def connect():
             client = fakeredis.FakeAsyncRedis(server=server)
-            return SharedStore("redis://unused", secret, policy, client=client)
+            return SharedStore("redis://unused", secret, lambda: policy, client=client)
 
         return make_gateway(policy, store=run(connect()))
 
@@ -233,7 +233,7 @@ class TestReal:
 
     def test_killed_and_started_anew(self, run, make_gateway, port, marked, digits):
         async def connect():
-            return SharedStore(f"redis://127.0.0.1:{port}/0", SECRET, Policy())
+            return SharedStore(f"redis://127.0.0.1:{port}/0", SECRET, Policy)
 
         stores = [run(connect()) for _ in range(2)]
         gateways = [make_gateway(store=store) for store in stores]

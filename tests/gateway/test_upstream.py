@@ -19,7 +19,7 @@ PREDICT = "/v1/models/digits:predict"
 @pytest.fixture
 def backend(serving, run):
     """A backend of this test's own, that waits for less long."""
-    made = Upstream(serving.address, deadline=1)
+    made = Upstream(serving.address, deadline=lambda: 1)
     run(made.start())
     yield made
     serving.fault = None
@@ -66,7 +66,7 @@ def test_loading_is_told_as_it_is(gateway, serving):
 
 
 def test_nobody_there(run):
-    backend = Upstream("127.0.0.1:9", deadline=2)
+    backend = Upstream("127.0.0.1:9", deadline=lambda: 2)
     run(backend.start())
     try:
         with pytest.raises(RequestError) as caught:
@@ -103,7 +103,7 @@ def test_killed_in_mid_load_and_back(run, home, make_gateway, digits, serving):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     first = kind(home / "serving" / "digits", port).__enter__()
-    backend = Upstream(first.address, deadline=2)
+    backend = Upstream(first.address, deadline=lambda: 2)
     run(backend.start())
     try:
         gateway = make_gateway(backend=backend)
@@ -133,7 +133,7 @@ def test_over_tls(run, home, make_gateway, digits, serving, certificates):
     with type(serving)(home / "serving" / "digits", credentials=credentials) as server:
         address = server.address.replace("127.0.0.1", "localhost")
         for tls, code in ((Credentials(certificates / "ca.pem"), None), (Credentials(), 503), (None, 503)):
-            backend = Upstream(address, tls=tls, deadline=3)
+            backend = Upstream(address, tls=tls, deadline=lambda: 3)
             run(backend.start())
             try:
                 if code is None:

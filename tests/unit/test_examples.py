@@ -58,6 +58,20 @@ def test_gateway(tmp_path):
     assert "writing JSON" in said
 
 
+def test_audit(tmp_path):
+    options = ["--queries", 200, "--images", 20, "--rounds", 1, "--workers", "--memory", 100]
+    said = run("tests/bench/audit.py", *options, folder=tmp_path)
+    assert "audit, in this process" in said
+    assert "attack, Beam in this process" in said
+    assert "MiB at most" in said
+
+
+def test_at_scale(tmp_path):
+    said = run("examples/at_scale/plan.py", "--simulated", 1000, "--queries", 1000, folder=tmp_path)
+    assert "alpha 0.001: 0 accused, 1 allowed" in said
+    assert "CIFAR-10, 768 dimensions:     1 queries" in said
+
+
 def test_indistinguishability(tmp_path):
     options = ["--rounds", 1, "--images", 120, "--subsamples", 10]
     said = run("tests/bench/indistinguishability.py", *options, folder=tmp_path)
