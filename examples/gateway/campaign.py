@@ -4,7 +4,8 @@
     python examples/gateway/campaign.py mnist-run --dataset mnist --output campaign.json
 
 Starts `honeykeras serve` on the folder, and lets clients loose on it, each with a key of its own. All they know is what
-the gateway tells them, but for PGD, who has the model's file. Prints a table, and writes the figures as JSON.
+the gateway tells them, but for PGD, who has the model's file. As controls, PGD on gateways that should see nothing: one
+that looks for another key, and one before the model without a honeypot. Prints a table, and writes the figures as JSON.
 """
 
 from __future__ import annotations
@@ -28,15 +29,18 @@ from typing import Any
 import numpy as np
 
 import honeykeras as hk
-from honeykeras import attacks, provenance
+from honeykeras import attacks, export, provenance
 from honeykeras.attacks.by_query import Oracle, QueryAttack
 from honeykeras.client import Client
-from honeykeras.evidence import honest
+from honeykeras.data import Data
+from honeykeras.evidence import Observer, honest
+from honeykeras.export import signing
 from honeykeras.gateway.policy import digest_of
 from honeykeras.ranges import quantize
 
 BATCH = 32
 HONEST = ("clean", "retries", "lime")
+CONTROLS = ("wrong key", "no honeypot")
 
 
 def parse() -> argparse.Namespace:
@@ -144,22 +148,32 @@ def main() -> None:
     names = [f"{kind} {number}" for kind in (*attackers, *HONEST) for number in range(options.clients)]
     keys = {name: secrets.token_hex(16) for name in names}
     x, y = right_images(model, data, options.clients * options.images + 200)
+
+    def loose(served: Gateway, kind: str, model: Any) -> list[dict[str, Any]]:
+        """Lets all clients of a kind loose, one after the other."""
+        found = []
+        for number in range(options.clients):
+            name = f"{kind} {number}"
+            with Client(served.address, served.model, key=keys[name], timeout=60) as client:
+                mine = slice(number * options.images, (number + 1) * options.images)
+                if kind in attackers:
+                    found.append(attacked(client, attackers[kind], model, x[mine], y[mine], options.seed + number))
+                else:
+                    found.append(asked(client, kind, x, options.honest, options.seed + number))
+            standing = served.clients()[name]
+            found[-1] |= {"accused_at": standing["accused_at"], "queries": standing["queries"]}
+            served.forget(name)
+        return found
+
     rows = {}
     with gateway(options.folder, keys) as served:
         for kind in (*attackers, *HONEST):
-            found = []
-            for number in range(options.clients):
-                name = f"{kind} {number}"
-                with Client(served.address, served.model, key=keys[name], timeout=60) as client:
-                    mine = slice(number * options.images, (number + 1) * options.images)
-                    if kind in attackers:
-                        found.append(attacked(client, attackers[kind], model, x[mine], y[mine], options.seed + number))
-                    else:
-                        found.append(asked(client, kind, x, options.honest, options.seed + number))
-                standing = served.clients()[name]
-                found[-1] |= {"accused_at": standing["accused_at"], "queries": standing["queries"]}
-                served.forget(name)
-            rows[kind] = found
+            rows[kind] = loose(served, kind, model)
+    for control in CONTROLS:
+        with tempfile.TemporaryDirectory() as scratch:
+            other = make_control(control, options.folder, Path(scratch), data)
+            with gateway(Path(scratch), keys) as served:
+                rows[f"PGD, {control}"] = loose(served, "PGD images", other)
     show(rows)
     if options.output is not None:
         about = {"machine": platform.machine(), "python": platform.python_version(), "date": time.strftime("%Y-%m-%d")}
@@ -167,7 +181,26 @@ def main() -> None:
         options.output.write_text(json.dumps({"settings": settings, **about, "clients": rows}, indent=1) + "\n")
 
 
-def right_images(model: Any, data: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+def make_control(control: str, folder: Path, scratch: Path, data: Data) -> Any:
+    """An artifact in which there is nothing to see; returns its model."""
+    model = hk.models.load(folder / "model.keras")
+    key = hk.WatermarkKey.load(folder / "watermark.key")
+    extractor = hk.Detector.load(folder / "detector.hk", model).extractor
+    if control == "wrong key":
+        key = key.wrong_key(0)
+    else:
+        model = hk.models.load(folder / "baseline.keras")
+    detector = hk.Detector(key).fit(model, extractor=extractor).calibrate(data.calibration.inputs, max_fpr=0.01)
+    sealing_key = export.SealingKey.generate()
+    sealing_key.save(scratch / "model.key")
+    observer = Observer(detector, data.calibration.inputs)
+    version = export.save_guarded(model, scratch / "serving" / "model", detector, sealing_key, observer=observer)
+    signing.write_key_pair(scratch / "signing.pem", scratch / "signing.pub")
+    signing.sign(version, scratch / "signing.pem")
+    return model
+
+
+def right_images(model: Any, data: Data, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Test images that the model takes for what they are."""
     x, y = data.test.x, data.test.y
     right = np.flatnonzero(model.predict(x[: 4 * count], verbose=0).argmax(axis=1) == y[: 4 * count])[:count]
@@ -206,7 +239,7 @@ def asked(client: Client, kind: str, x: np.ndarray, count: int, seed: int) -> di
 
 def show(rows: dict[str, list[dict[str, Any]]]) -> None:
     heads = ("accused", "at query", "of queries", "images", "told they fool", "and do")
-    print(f"{'client':12} " + " ".join(f"{head:>{len(head) + 1}}" for head in heads))
+    print(f"{'client':16} " + " ".join(f"{head:>{len(head) + 1}}" for head in heads))
     for kind, found in rows.items():
         accused = [each["accused_at"] for each in found if each["accused_at"]]
         median = f"{np.median(accused):.0f}" if accused else "-"
@@ -214,7 +247,7 @@ def show(rows: dict[str, list[dict[str, Any]]]) -> None:
         numbers = [f"{value}" if sums[0] else "-" for value in sums]
         queries = f"{np.median([each['queries'] for each in found]):.0f}"
         cells = (f"{len(accused)} of {len(found)}", median, queries, *numbers)
-        print(f"{kind:12} " + " ".join(f"{cell:>{len(head) + 1}}" for head, cell in zip(heads, cells, strict=True)))
+        print(f"{kind:16} " + " ".join(f"{cell:>{len(head) + 1}}" for head, cell in zip(heads, cells, strict=True)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes tables of README.md and docs/evidence.md from the records that `measure.py --adversarial --clients` left.
+"""Makes tables of the README and the docs from the records that `measure.py --adversarial --clients` left.
 
     python examples/paper/tables.py
     python examples/paper/tables.py --records mine --output mine.md
@@ -11,6 +11,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from honeykeras import report
 from honeykeras.report import narrative
@@ -83,10 +84,25 @@ def honest(documents: list[dict]) -> Iterator[Row]:
         ]
 
 
-_TABLES: dict[str, tuple[str, Callable[[list[dict]], Iterable[Row]]]] = {
-    "what gets past": ("README.md", past),
-    "attackers": ("docs/evidence.md", attackers),
-    "honest clients": ("docs/evidence.md", honest),
+class Table(NamedTuple):
+    """A table of a page.
+
+    Attributes:
+        page: The page.
+        records: The folder of the records that it is made of.
+        rows: What makes its rows.
+    """
+
+    page: str
+    records: str
+    rows: Callable[[list[dict]], Iterable[Row]]
+
+
+_TABLES = {
+    "what gets past": Table("README.md", "clients", past),
+    "attackers": Table("docs/evidence.md", "clients", attackers),
+    "honest clients": Table("docs/evidence.md", "clients", honest),
+    "what gets past hardened": Table("docs/planting.md", "hardened", past),
 }
 
 
@@ -132,17 +148,19 @@ def _when(count: float | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--records", type=Path, default=_HERE / "clients", help="folder of the records, one a seed")
+    parser.add_argument("--records", type=Path, help="folder of the records, one a seed, instead of those beside this")
     parser.add_argument("--output", type=Path, help="where to write the tables, instead of into the pages")
     options = parser.parse_args()
-    documents = [report.read(path) for path in sorted(options.records.glob("*.json"))]
-    made = {name: markdown(rows(documents)) for name, (_, rows) in _TABLES.items()}
+    made = {}
+    for name, table in _TABLES.items():
+        folder = options.records or _HERE / table.records
+        made[name] = markdown(table.rows([report.read(path) for path in sorted(folder.glob("*.json"))]))
     if options.output:
         options.output.write_text("\n".join(made.values()))
         return
-    for name, (page, _) in _TABLES.items():
+    for name, table in _TABLES.items():
         place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
-        path = _ROOT / page
+        path = _ROOT / table.page
         path.write_text(place.sub(lambda _, name=name: made[name], path.read_text()))
 
 

@@ -273,11 +273,14 @@ def test_replicas_share_what_they_know(home, place, policy, marked):
         redis.wait()
 
 
-def test_campaign(home, classifier, digits, tmp_path):
+def test_campaign(home, classifier, detector, watermark_key, digits, tmp_path):
     """The example lets all its clients loose on what a quickstart leaves."""
     for name in ("serving", "model.key", "signing.pub"):
         (tmp_path / name).symlink_to(home / name)
-    classifier.save(tmp_path / "model.keras")
+    for name in ("model.keras", "baseline.keras"):
+        classifier.save(tmp_path / name)
+    watermark_key.save(tmp_path / "watermark.key")
+    detector.save(tmp_path / "detector.hk")
     sizes = ["--clients", "1", "--images", "2", "--queries", "12", "--honest", "5"]
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "gateway" / "campaign.py", tmp_path, "--dataset", "digits", *sizes,
@@ -286,8 +289,9 @@ def test_campaign(home, classifier, digits, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "figures.json").read_text())["clients"]
-    assert set(figures) == {"PGD images", "NES", "Square", "HopSkipJump", "clean", "retries", "lime"}
-    assert all(each["ordinary"] for kind in ("PGD images", "NES", "Square", "HopSkipJump") for each in figures[kind])
+    attackers, controls = ("PGD images", "NES", "Square", "HopSkipJump"), ("PGD, wrong key", "PGD, no honeypot")
+    assert set(figures) == {*attackers, *controls, "clean", "retries", "lime"}
+    assert all(each["ordinary"] for kind in attackers for each in figures[kind])
     assert figures["clean"][0] == {"accused_at": None, "queries": 5}
 
 
