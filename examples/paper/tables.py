@@ -103,6 +103,7 @@ _TABLES = {
     "attackers": Table("docs/evidence.md", "clients", attackers),
     "honest clients": Table("docs/evidence.md", "clients", honest),
     "what gets past hardened": Table("docs/planting.md", "hardened", past),
+    "attackers on hardened": Table("docs/evidence.md", "hardened", attackers),
 }
 
 

@@ -105,7 +105,7 @@ def test_tables_of_what_gets_past_and_of_clients_are_those_of_the_records(tmp_pa
     run("examples/paper/tables.py", "--output", tmp_path / "tables.md", folder=tmp_path)
     pages = [(ROOT / name).read_text() for name in ("README.md", "docs/evidence.md", "docs/planting.md")]
     tables = (tmp_path / "tables.md").read_text().split("\n\n")
-    assert len(tables) == 4
+    assert len(tables) == 5
     for table in tables:
         assert len(table.splitlines()) > 5
         assert any(table.strip() in page for page in pages)
