@@ -199,6 +199,30 @@ def make_folder(folder: PathLike, wanted: PathLike) -> None:
         raise StorageError(f"Cannot write {wanted}: {describe(error)}.") from error
 
 
+@contextlib.contextmanager
+def working_folder(path: PathLike) -> Iterator[Path]:
+    """Yields an empty folder beside `path` that its owner alone can enter, and removes it when the block ends.
+
+    What a process that is killed leaves is removed as `staged` has it.
+
+    Args:
+        path: What the work is for. Missing parent folders are made.
+
+    Raises:
+        StorageError: If the disk refuses.
+    """
+    path = as_path(path)
+    make_folder(path.parent, path)
+    sweep(path.parent)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_for(path)).new
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise StorageError(f"Cannot write {path}: {describe(error)}.") from error
+        yield folder
+
+
 def write_atomic(path: PathLike, content: bytes, *, mode: int = 0o666, overwrite: bool = False) -> None:
     """Writes `content` to `path` so that a reader sees all of it or the file that was there before.
 

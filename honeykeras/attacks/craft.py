@@ -27,77 +27,6 @@ Chunk = tuple[np.ndarray, np.ndarray | None]
 """Inputs, and their labels if there are any."""
 
 
-def craft(
-    model: keras.Model,
-    attack: Attack,
-    dataset: tf.data.Dataset,
-    folder: PathLike,
-    *,
-    file_format: str = "npz",
-    shard_size: int = 1024,
-    levels: int | None = 256,
-    mask: np.ndarray | None = None,
-    batch_size: int = 128,
-    verbose: int = 1,
-) -> Shards:
-    """Makes adversarial examples of a data set, in files.
-
-    The data set is read as a stream, and what becomes of it is written shard by shard. Work that was cut off is
-    continued by the same call: shards that are there are compared with their hashes and with the data set, and not made
-    again. A folder that is finished is returned at once, once its files have been compared with their hashes, and the
-    first with the data set. One process at a time may fill a folder.
-
-    Inside the scope of a `tf.distribute` strategy, each batch is divided among the replicas. Neither that, nor
-    `batch_size`, `shard_size` or an interruption changes the results, but for the rounding of floating point.
-
-    Example:
-
-    ```python
-    images = tf.data.Dataset.from_tensor_slices((x, y))
-    shards = hk.attacks.craft(model, hk.attacks.PGD(epsilon=0.3), images, "folder")
-    x_adv = shards.load().successful
-    ```
-
-    Args:
-        model: The classifier to attack, with one input whose shape it states.
-        attack: The attack.
-        dataset: Finite, in the same order each time it is read. Elements `(x, y)` or `(x, y, ...)`, single samples or
-            batches: `x` floating point in the attack's input range; `y` class indices or one-hot rows, the labels
-            to get away from, or to reach. For an attack that is not targeted, also `x` alone: labels are then
-            what the model predicts.
-        folder: Where the shards go: nothing yet, or what an earlier call left.
-        file_format: `"npz"`, or `"tfrecord"`: one `tf.train.Example` an image, as `feature_description` has it.
-        shard_size: How many examples a file holds; about as many are in memory at a time.
-        levels: How many levels adversarial images are rounded to before they are judged, as
-            `AdversarialExamples.quantize` does it. None keeps them as they are.
-        mask: Which features the attack may change: bool, shape of one input. Defaults to all.
-        batch_size: How many inputs are attacked at a time, on all replicas together.
-        verbose: 1 shows a progress bar, 0 nothing.
-
-    Returns:
-        The shards.
-
-    Raises:
-        InvalidArgumentError: If an argument or the data set breaks one of these rules, or if the folder was begun
-            with another model, other settings or another data set.
-        ModelError: If the model cannot take the data set, or is no classifier.
-        StorageError: If the folder holds something else, a shard is damaged, or the disk refuses. Shards that were
-            there before are there still.
-    """
-    work = prepare(
-        model,
-        attack,
-        dataset,
-        folder,
-        file_format=file_format,
-        shard_size=shard_size,
-        levels=levels,
-        mask=mask,
-        batch_size=batch_size,
-    )
-    return finish(model, work, verbose=verbose)
-
-
 @dataclasses.dataclass(frozen=True)
 class Making:
     """How shards are made, alike wherever they are made.
@@ -141,7 +70,7 @@ class Work:
     chunks: Callable[[], Iterator[Chunk]]
 
 
-def prepare(
+def craft(
     model: keras.Model,
     attack: Attack,
     dataset: tf.data.Dataset,
@@ -152,8 +81,55 @@ def prepare(
     levels: int | None = 256,
     mask: np.ndarray | None = None,
     batch_size: int = 128,
-) -> Work:
-    """Looks at what `craft` is given, without writing anything; raises what it does."""
+    make_elsewhere: Callable[[Work], None] | None = None,
+    verbose: int = 1,
+) -> Shards:
+    """Makes adversarial examples of a data set, in files.
+
+    The data set is read as a stream, and what becomes of it is written shard by shard. Work that was cut off is
+    continued by the same call: shards that are there are compared with their hashes and with the data set, and not made
+    again. A folder that is finished is returned at once, once its files have been compared with their hashes, and the
+    first with the data set. One process at a time may fill a folder.
+
+    Inside the scope of a `tf.distribute` strategy, each batch is divided among the replicas. Neither that, nor
+    `batch_size`, `shard_size` or an interruption changes the results, but for the rounding of floating point.
+
+    Example:
+
+    ```python
+    images = tf.data.Dataset.from_tensor_slices((x, y))
+    shards = hk.attacks.craft(model, hk.attacks.PGD(epsilon=0.3), images, "folder")
+    x_adv = shards.load().successful
+    ```
+
+    Args:
+        model: The classifier to attack, with one input whose shape it states.
+        attack: The attack.
+        dataset: Finite, in the same order each time it is read. Elements `(x, y)` or `(x, y, ...)`, single samples or
+            batches: `x` floating point in the attack's input range; `y` class indices or one-hot rows, the labels
+            to get away from, or to reach. For an attack that is not targeted, also `x` alone: labels are then
+            what the model predicts.
+        folder: Where the shards go: nothing yet, or what an earlier call left.
+        file_format: `"npz"`, or `"tfrecord"`: one `tf.train.Example` an image, as `feature_description` has it.
+        shard_size: How many examples a file holds; about as many are in memory at a time.
+        levels: How many levels adversarial images are rounded to before they are judged, as
+            `AdversarialExamples.quantize` does it. None keeps them as they are.
+        mask: Which features the attack may change: bool, shape of one input. Defaults to all.
+        batch_size: How many inputs are attacked at a time, on all replicas together.
+        make_elsewhere: Is given the work first, and makes of it what it can, as `pipelines.crafting.craft` does on
+            workers. What is missing then is made here.
+        verbose: 1 shows a progress bar, 0 nothing.
+
+    Returns:
+        The shards.
+
+    Raises:
+        InvalidArgumentError: If an argument or the data set breaks one of these rules, or if the folder was begun
+            with another model, other settings or another data set.
+        ModelError: If the model cannot take the data set, or is no classifier.
+        StorageError: If the folder holds something else, a shard is damaged, or the disk refuses. Shards that were
+            there before are there still.
+    """
     folder = _files.as_path(folder)
     _checks.instance("attack", attack, Attack, "an Attack, such as PGD()")
     _checks.one_of("file_format", file_format, FORMATS)
@@ -187,11 +163,15 @@ def prepare(
         "input_shape": input_shape,
         "model": fingerprints.of_model(model),
     }
-    return Work(Making(attack, Store(folder, _plain(settings)), levels, mask, batch_size), total, chunks)
+    work = Work(Making(attack, Store(folder, _plain(settings)), levels, mask, batch_size), total, chunks)
+    if make_elsewhere is not None:
+        work.making.store.begin()
+        make_elsewhere(work)
+    return _finish(model, work, verbose)
 
 
-def finish(model: keras.Model, work: Work, *, verbose: int = 1) -> Shards:
-    """Makes the shards that are missing, and compares those that are there with the data set; as `craft`."""
+def _finish(model: keras.Model, work: Work, verbose: int) -> Shards:
+    """Makes the shards that are missing, and compares those that are there with the data set."""
     making, store = work.making, work.making.store
     hashes = store.begin()
     finished = store.finished()

@@ -29,6 +29,7 @@ BLOCKS = "blocks"
 # Of each query besides what each version sees: when it came, which file, record and row it is, its flag and score.
 _PLACE = np.dtype([("time", "<f8"), ("shard", "<i8"), ("number", "<i8"), ("row", "<i8")])
 _HEAD = struct.Struct("<QQ")
+_LENGTH = struct.Struct("<Q")
 # So many queries are put together, if there are as many, before a ledger takes them.
 _STRETCH = 512
 # Of a version: classes, dimensions, nearness and margin.
@@ -95,7 +96,7 @@ def write(file: io.BufferedIOBase, vault: Vault, client: str, queries: Queries) 
         rules = scored.rules
         encoded = name.encode()
         parts += [
-            _HEAD.pack(len(encoded), 0),
+            _LENGTH.pack(len(encoded)),
             encoded,
             _RULES.pack(rules.num_classes, rules.dimensions, rules.nearness, rules.margin),
             np.asarray(scored.flags, np.bool_).tobytes(),
@@ -121,7 +122,7 @@ def read(folder: Path, vault: Vault, client: str, block: Block) -> Queries:
     found = np.frombuffer(content.read(count * _PLACE.itemsize), _PLACE)
     seen: dict[str, Scored] = {}
     for _ in range(versions):
-        length, _ = _HEAD.unpack(content.read(_HEAD.size))
+        (length,) = _LENGTH.unpack(content.read(_LENGTH.size))
         name = content.read(length).decode()
         classes, dimensions, nearness, margin = _RULES.unpack(content.read(_RULES.size))
         seen[name] = Scored(

@@ -69,6 +69,10 @@ class Settings:
         """The name of the model whose requests are looked at; None for all."""
         return next(iter(self.versions.values())).model
 
+    def load_client_of(self) -> logs.ClientOf | None:
+        """What tells who asked; None for what the log says."""
+        return None if self.client_of is None else _sources.load_function(self.client_of, "client_of")
+
     def vault(self) -> Vault:
         """What seals what is kept between the steps."""
         return Vault(secretfile.read_or_make(self.secret, "audit's secret"))
@@ -101,8 +105,7 @@ class _Score(beam.DoFn):
         settings = self._settings
         self._versions = {name: opened(source) for name, source in settings.versions.items()}
         self._vault = settings.vault()
-        named = settings.client_of
-        self._client_of = None if named is None else _sources.load_function(named, "client_of")
+        self._client_of = settings.load_client_of()
 
     def process(self, shard: Shard) -> Iterator[tuple[int, tuple[int, dict[str, list[Block]]]]]:
         folder = self._settings.work / f"{shard.number:05d}"
@@ -113,7 +116,11 @@ class _Score(beam.DoFn):
         seen = json.loads((folder / SEEN).read_bytes())
         groups: dict[int, dict[str, list[Block]]] = collections.defaultdict(dict)
         for client, found in seen["clients"].items():
-            groups[_group(client, self._settings.groups)][client] = [Block(shard.number, *each) for each in found]
+            # JSON has no NaN.
+            groups[_group(client, self._settings.groups)][client] = [
+                Block(shard.number, start, length, queries, float("nan") if first is None else first)
+                for start, length, queries, first in found
+            ]
         for group, clients in groups.items():
             yield group, (shard.number, clients)
 
@@ -135,6 +142,8 @@ class _Reading:
         self._versions, self._model, self._shard = versions, model, shard
         self._file, self._vault = file, vault
         self._waiting: dict[tuple[str, ...], list[_Prepared]] = collections.defaultdict(list)
+        # How many rows wait.
+        self._rows = 0
         self._kept: dict[str, list[Queries]] = collections.defaultdict(list)
         self.seen: dict[str, Any] = {
             "records": 0,
@@ -165,9 +174,10 @@ class _Reading:
                 self._set_aside(each.number, f"version {name} cannot take it: {error.message}")
                 return
         self.seen["sampled"] = min(self.seen["sampled"], each.sampled)
-        waiting = self._waiting[tuple(signature for signature, _ in prepared)]
-        waiting.append(_Prepared(each, [inputs for _, inputs in prepared]))
-        if sum(one.count for one in waiting) >= _AT_A_TIME:
+        request = _Prepared(each, [inputs for _, inputs in prepared])
+        self._waiting[tuple(signature for signature, _ in prepared)].append(request)
+        self._rows += request.count
+        if self._rows >= _AT_A_TIME:
             self._score()
 
     def end(self) -> None:
@@ -179,12 +189,11 @@ class _Reading:
         for signatures, waiting in self._waiting.items():
             self._score_together(signatures, waiting)
         self._waiting.clear()
+        self._rows = 0
         if sum(len(each) for kept in self._kept.values() for each in kept) >= _KEPT:
             self._write()
 
     def _score_together(self, signatures: tuple[str, ...], waiting: list[_Prepared]) -> None:
-        if not waiting:
-            return
         try:
             found = self._scored(signatures, waiting)
         except RequestError as error:
@@ -257,17 +266,12 @@ class _Judge(beam.DoFn):
             for client, its_blocks in found.items():
                 clients[client] += its_blocks
         for client, its_blocks in clients.items():
-            in_order = sorted((_with_first(each) for each in its_blocks), key=blocks.order)
+            in_order = sorted(its_blocks, key=blocks.order)
             yield client, judge(blocks.in_order(in_order, self._opened(client, in_order)), self._settings.alpha)
 
     def _opened(self, client: str, its_blocks: list[Block]) -> Iterator[Queries]:
         for each in its_blocks:
             yield blocks.read(self._settings.work / f"{each.shard:05d}", self._vault, client, each)
-
-
-def _with_first(block: Block) -> Block:
-    """As JSON has no NaN."""
-    return block if block.first is not None else block._replace(first=float("nan"))
 
 
 def _group(client: str, groups: int) -> int:

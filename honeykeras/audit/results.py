@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from honeykeras import _sources
 from honeykeras._documents import write_json
 from honeykeras._optional import load_optional, templates
 from honeykeras.audit import logs
@@ -140,11 +140,10 @@ def _images(
 ) -> list[dict[str, Any]]:
     """Writes images of who is accused; returns what the page shows of them."""
     wanted: dict[int, dict[tuple[int, int], str]] = collections.defaultdict(dict)
-    for client, verdict in found["clients"].items():
-        for each in verdict["images"] if verdict["accused"] else []:
-            if sum(map(len, wanted.values())) < _IMAGES:
-                wanted[each["shard"]][each["record"], each["row"]] = client
-    client_of = None if settings.client_of is None else _sources.load_function(settings.client_of, "client_of")
+    theirs = ((client, each) for client, one in found["clients"].items() if one["accused"] for each in one["images"])
+    for client, each in itertools.islice(theirs, _IMAGES):
+        wanted[each["shard"]][each["record"], each["row"]] = client
+    client_of = settings.load_client_of()
     shown: list[dict[str, Any]] = []
     for shard, places in wanted.items():
         last = max(number for number, _ in places)
@@ -157,7 +156,8 @@ def _images(
                     shown.append({"client": places[number, row], "name": name, "record": number, "row": row})
             if each.number >= last:
                 break
-    return sorted(shown, key=lambda each: list(found["clients"]).index(each["client"]))
+    order = {client: place for place, client in enumerate(found["clients"])}
+    return sorted(shown, key=lambda each: order[each["client"]])
 
 
 def _image(request: Any, row: int) -> bytes | None:

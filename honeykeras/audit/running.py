@@ -10,7 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from honeykeras import _checks, _sources
+from honeykeras import _checks
 from honeykeras._documents import plain, read_json, write_json
 from honeykeras._files import PathLike, as_path, check_absent, describe, staged
 from honeykeras.audit import logs, results
@@ -78,8 +78,6 @@ def audit(
     named = _named(versions)
     output = as_path(output)
     check_absent(output)
-    if client_of is not None:
-        _sources.load_function(client_of, "client_of")
     shards = logs.find_shards(logs_path)
     for source in versions:
         opened(source)
@@ -92,6 +90,7 @@ def audit(
         alpha=alpha,
         client_of=client_of,
     )
+    settings.load_client_of()
     _begin(work, shards, settings)
     # Before there are workers, of whom each would make one.
     settings.vault()
@@ -121,7 +120,8 @@ def _begin(work: Path, shards: Sequence[Shard], settings: Settings) -> None:
     """Makes the folder for what is kept, or sees to it that the one that is there is of the same work."""
     stated = plain(
         {
-            "versions": list(settings.versions),
+            # Of two models, versions have the same numbers.
+            "versions": [(name, str(source.path.absolute())) for name, source in settings.versions.items()],
             "logs": [(str(shard.path.absolute()), shard.size) for shard in shards],
             "client_of": settings.client_of,
         }

@@ -12,11 +12,10 @@ import numpy as np
 
 from honeykeras.audit.blocks import Queries
 from honeykeras.evidence import Evidence, Ledger, Observations, Rules
-from honeykeras.gateway.events import coarse
+from honeykeras.gateway.events import SCORE_STEP, coarse
 
 # How a client stands is noted when it has sent so much more than when it last was.
 _GROWTH = 1.25
-_SCORE_STEP = 0.05
 # So many images of a client are shown, at most.
 _SHOWN = 6
 
@@ -37,7 +36,7 @@ class _Version:
 
     def add(self, seen: Observations, places: np.ndarray) -> np.void | None:
         """Adds queries; returns the place of the one that accused the client, if one of them did."""
-        before, known, start = self.ledger.evidence.accused, self.ledger.queries, 0
+        before, known, start = int(self.ledger.accused_at), self.ledger.queries, 0
         while start < len(seen):
             stop = min(len(seen), start + max(1, math.ceil(self.ledger.queries * (_GROWTH - 1))))
             now = self.ledger.update(seen[start:stop])
@@ -72,7 +71,7 @@ def judge(stretches: Iterator[Queries], alpha: float) -> tuple[dict[str, Any], l
     for stretch in itertools.chain([first], stretches):
         looked = stretch.versions[current]
         for place in np.flatnonzero(looked.flags):
-            score = coarse(float(looked.scores[place]), _SCORE_STEP)
+            score = coarse(float(looked.scores[place]), SCORE_STEP)
             at = stretch.places[place]
             flagged.append(
                 {"query": queries + int(place) + 1, "time": _plain(at["time"]), "score": score, **_where(at)}

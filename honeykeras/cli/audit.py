@@ -121,7 +121,7 @@ def audit(
         )
     load_tensorflow()
     beam = options.read_runner(runner, beam_options, "Audits")
-    from honeykeras.audit import Artifact, FittedDetector
+    from honeykeras.audit import Artifact, FittedDetector, accused
     from honeykeras.audit import audit as run
     from honeykeras.audit.scorers import Source
 
@@ -142,20 +142,17 @@ def audit(
         options=beam or (),
         verbose=verbose,
     )
-    _tell(found, output)
+    _tell(found, accused(found), output)
 
 
-def _tell(found: dict[str, Any], output: Path) -> None:
+def _tell(found: dict[str, Any], attackers: dict[str, Any], output: Path) -> None:
     log, traffic = found["log"], found["traffic"]
     click.echo(
         f"{traffic['accused']:,} of {traffic['clients']:,} clients accused, on {log['queries']:,} queries; "
         f"{log['set_aside']:,} records set aside"
     )
-    for name, each in found["clients"].items():
-        if each["accused"]:
-            click.echo(
-                f"{name or 'not named'}: at query {each['first_query']:,}, by the key of version {each['version']}"
-            )
+    for name, each in attackers.items():
+        click.echo(f"{name or 'not named'}: at query {each['first_query']:,}, by the key of version {each['version']}")
     if log["without_client"]:
         click.echo(f"The log names no client of {log['without_client']:,} queries: all of these are taken for one.")
     if log["sampled"] < 1:

@@ -12,7 +12,7 @@ from honeykeras._optional import load_optional
 from honeykeras.gateway.records import Record
 
 # Exact scores beside their inputs are equations in the key.
-_SCORE_STEP = 0.05
+SCORE_STEP = 0.05
 _EVIDENCE_STEP = 0.5
 
 
@@ -69,7 +69,7 @@ class Events:
             "request": record.request_hash,
             "inputs": len(record.flags),
             "flags": int(record.flags.sum()),
-            "score": coarse(float(record.scores.max()), _SCORE_STEP),
+            "score": coarse(float(record.scores.max()), SCORE_STEP),
             "queries": record.queries,
             "evidence": coarse(record.statistic),
             "bound": coarse(record.bound),

@@ -12,7 +12,8 @@ import tensorflow as tf
 from honeykeras._files import PathLike
 from honeykeras.attacks import Attack, Shards
 from honeykeras.attacks.craft import Chunk as Labelled
-from honeykeras.attacks.craft import Making, finish, prepare
+from honeykeras.attacks.craft import Making, Work
+from honeykeras.attacks.craft import craft as in_process
 from honeykeras.attacks.shards import Store
 from honeykeras.pipelines.classifiers import Classifier
 from honeykeras.pipelines.spread import spread
@@ -76,15 +77,17 @@ def craft(
     Raises:
         HoneyKerasError: As `attacks.craft`, or as a worker raises it.
     """
-    model = classifier.open()
-    work = prepare(model, attack, dataset, folder, **settings)
-    making, store = work.making, work.making.store
-    store.begin()
-    task = _Craft(classifier, type(attack), attack.get_config(), store, making.levels, making.mask, making.batch_size)
-    beside = store.folder.with_name(f"{store.folder.name}.partial")
-    spread(_arrays(work.chunks()), task, beside, options, doing=f"Attacking with {attack.name}", verbose=verbose)
+
+    def make(work: Work) -> None:
+        making = work.making
+        task = _Craft(
+            classifier, type(attack), attack.get_config(), making.store, making.levels, making.mask, making.batch_size
+        )
+        doing = f"Attacking with {attack.name}"
+        spread(_arrays(work.chunks()), task, making.store.folder, options, doing=doing, verbose=verbose)
+
     # Compares all that is there with the data set, and writes down that it is finished.
-    return finish(model, work, verbose=0)
+    return in_process(classifier.open(), attack, dataset, folder, make_elsewhere=make, verbose=0, **settings)
 
 
 def _arrays(chunks: Iterator[Labelled]) -> Iterator[Chunk]:

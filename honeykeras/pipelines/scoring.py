@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import tensorflow as tf
 
 from honeykeras import _progress, detection
 from honeykeras._arrays import read_npz, write_npz
-from honeykeras._files import PathLike, as_path, check_absent, make_folder, read_passphrase
+from honeykeras._files import PathLike, as_path, check_absent, read_passphrase, working_folder
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.outputs import predict_labels
 from honeykeras.pipelines.classifiers import Classifier
@@ -102,16 +101,15 @@ def score(
     """
     output = as_path(output)
     check_absent(output, overwrite)
-    work = output.with_name(f"{output.name}.partial")
     if not len(dataset):
         raise InvalidArgumentError("The data set must hold at least one sample. Received: an empty data set.")
-    work = output.with_name(f"{output.name}.partial")
-    task = _Score(as_path(detector), classifier, passphrase_file, work)
-    if options is None:
-        total = -(-len(dataset) // _AT_A_TIME)
-        parts = list(map(task.scorer(), _progress.bar("Scoring", total, "batch", verbose, _chunks(dataset))))
-    else:
-        parts = _on_workers(dataset, task, options, verbose)
+    with working_folder(output) as work:
+        task = _Score(as_path(detector), classifier, passphrase_file, work)
+        if options is None:
+            total = -(-len(dataset) // _AT_A_TIME)
+            parts = list(map(task.scorer(), _progress.bar("Scoring", total, "batch", verbose, _chunks(dataset))))
+        else:
+            parts = _on_workers(dataset, task, options, verbose)
     found = {name: np.concatenate([part[name] for part in parts]) for name in FIELDS}
     write_npz(output, found, overwrite=overwrite)
     return found
@@ -120,13 +118,8 @@ def score(
 def _on_workers(dataset: tf.data.Dataset, task: _Score, options: Sequence[str], verbose: int) -> list[Chunk]:
     from honeykeras.pipelines.spread import spread
 
-    make_folder(task.folder, task.folder)
-    task.folder.chmod(0o700)
-    try:
-        spread(_chunks(dataset), task, task.folder / "inputs", options, doing="Scoring", verbose=verbose)
-        return [read_npz(path, FIELDS) for path in sorted(task.folder.glob("scores-*.npz"))]
-    finally:
-        shutil.rmtree(task.folder, ignore_errors=True)
+    spread(_chunks(dataset), task, task.folder, options, doing="Scoring", verbose=verbose)
+    return [read_npz(path, FIELDS) for path in sorted(task.folder.glob("scores-*.npz"))]
 
 
 def _chunks(dataset: tf.data.Dataset) -> Iterator[Chunk]:

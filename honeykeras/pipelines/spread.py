@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import apache_beam as beam
 
 from honeykeras._arrays import read_npz, write_npz
-from honeykeras._files import make_folder
+from honeykeras._files import PathLike, working_folder
 from honeykeras.pipelines import running
 from honeykeras.pipelines.tasks import Chunk, Task
 
@@ -30,16 +29,17 @@ class _Do(beam.DoFn):
 
 
 def spread(
-    chunks: Iterator[Chunk], task: Task, work: Path, options: Sequence[str], *, doing: str, verbose: int = 1
+    chunks: Iterator[Chunk], task: Task, path: PathLike, options: Sequence[str], *, doing: str, verbose: int = 1
 ) -> None:
     """Has workers do a task with each chunk of a data set.
 
-    Chunks lie in a folder that all workers must reach, for as long as it takes; one at a time is in memory here.
+    Chunks lie in a folder beside `path` that all workers must reach, for as long as it takes; one at a time is in
+    memory here.
 
     Args:
         chunks: The chunks, each with arrays of the same names.
         task: What is done with each. Those that were done before are left out.
-        work: The folder. It is removed in the end.
+        path: What the work is for.
         options: Beam's own.
         doing: What the progress bar says is done.
         verbose: 1 shows a progress bar, 0 nothing.
@@ -47,15 +47,13 @@ def spread(
     Raises:
         HoneyKerasError: As a worker raises it, or if the disk refuses.
     """
-    make_folder(work, work)
-    work.chmod(0o700)
-    try:
+    with working_folder(path) as work:
         numbers: list[int] = []
         names: Sequence[str] = ()
         for number, chunk in enumerate(chunks):
             names = list(chunk)
             if not task.is_done(number):
-                write_npz(_path(work, number), chunk, overwrite=True)
+                write_npz(_path(work, number), chunk)
                 numbers.append(number)
         if not numbers:
             return
@@ -73,8 +71,6 @@ def spread(
                 | "Spread" >> beam.Reshuffle()
                 | "Do" >> beam.ParDo(_Do(task, work, names))
             )
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _path(work: Path, number: int) -> Path:

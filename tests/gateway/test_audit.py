@@ -284,6 +284,13 @@ class TestResuming:
         with pytest.raises(InvalidArgumentError, match="must be of the same log and settings"):
             run_audit(log, [artifact], tmp_path / "audit")
 
+    def test_by_another_artifact_of_the_same_number_is_refused(self, log, artifact, home, tmp_path, monkeypatch):
+        begun(log, artifact, tmp_path / "audit", monkeypatch)
+        copy = shutil.copytree(artifact.path.parent, tmp_path / "copy" / "digits") / "1"
+        other = dataclasses.replace(artifact, path=copy, sealing_keys=(home / "model.key",))
+        with pytest.raises(InvalidArgumentError, match="must be of the same log and settings"):
+            run_audit(log, [other], tmp_path / "audit")
+
     def test_keeps_nothing_in_the_clear(self, log, artifact, tmp_path, monkeypatch, in_process, run):
         begun(log, artifact, tmp_path / "audit", monkeypatch)
         work = tmp_path / "audit.partial"
