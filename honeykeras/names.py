@@ -13,10 +13,10 @@ RECIPES = ("secret", "balanced", "strong", "hardened", "paper")
 
 ATTACKS = (
     "pgd", "cw", "ddn", "fmn_l2", "fmn_linf", "fmn_l0", "jsma",
-    "nes", "square", "hop_skip_jump",
+    "nes", "square", "boundary", "hop_skip_jump",
     "noise", "stripes", "blocks",
 )  # fmt: skip
-"""Attacks: seven by gradients, three by queries, three that look at nothing."""
+"""Attacks: seven by gradients, four by queries, three that look at nothing."""
 
 NORMS = ("inf", "2")
 """What the ball of projected gradient descent is measured in."""

@@ -14,6 +14,7 @@ from typing import Any
 from honeykeras import _checks
 from honeykeras.attacks import adaptive
 from honeykeras.attacks.base import Attack
+from honeykeras.attacks.boundary import Boundary
 from honeykeras.attacks.by_query import Oracle, QueryAttack
 from honeykeras.attacks.carlini_wagner import CarliniWagner
 from honeykeras.attacks.craft import craft
@@ -38,6 +39,7 @@ __all__ = [
     "PGD",
     "AdversarialExamples",
     "Attack",
+    "Boundary",
     "CarliniWagner",
     "FMNLinf",
     "HopSkipJump",
@@ -63,7 +65,7 @@ _BY_NAME: dict[str, type[Attack]] = {
     attack.name: attack
     for attack in (
         *(PGD, CarliniWagner, DDN, FMNL2, FMNLinf, FMNL0, JSMA),
-        *(NES, Square, HopSkipJump),
+        *(NES, Square, Boundary, HopSkipJump),
         *(Noise, Stripes, RandomBlocks),
     )
 }

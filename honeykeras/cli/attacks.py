@@ -32,7 +32,8 @@ _GAMMA = click.option(
 _MAX_QUERIES = click.option(
     "--max-queries",
     type=_AT_LEAST_TWO,
-    help="nes, square, hop_skip_jump: queries for each image, at most. Defaults to 5000, hop_skip_jump to 2500.",
+    help="nes, square, boundary, hop_skip_jump: queries for each image, at most. Defaults to 5000, hop_skip_jump to "
+    "2500.",
 )
 
 # By attack. The name of each option is that of a setting in the attack's `get_config`. What is not given is None, and
@@ -104,13 +105,24 @@ _SETTINGS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
             "--p-init", type=_SHARE, help="square: share of an image that the first squares cover. Defaults to 0.8."
         ),
     },
+    "boundary": {
+        "max_queries": _MAX_QUERIES,
+        "sidewards": click.option(
+            "--sidewards",
+            type=_SHARE,
+            help="boundary: first steps along the boundary, a share of the distance. Defaults to 0.3.",
+        ),
+        "towards": click.option(
+            "--towards", type=_SHARE, help="boundary: first steps towards the image, likewise. Defaults to 0.1."
+        ),
+    },
     "hop_skip_jump": {"max_queries": _MAX_QUERIES},
     **{name: {"epsilon": _EPSILON} for name in ("noise", "stripes", "blocks")},
 }
 
 NAMES = (
     "pgd (projected gradient descent), cw (Carlini-Wagner, L2), ddn, fmn_l2, fmn_linf or fmn_l0 (the nearest, in fewer "
-    "steps), jsma (Jacobian saliency map); by queries alone nes, square or hop_skip_jump; "
+    "steps), jsma (Jacobian saliency map); by queries alone nes, square, boundary or hop_skip_jump; "
     "at random noise, stripes or blocks"
 )
 """What help says of attacks."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from honeykeras.attacks import NES, PGD, AdversarialExamples, Attack, CarliniWagner, HopSkipJump, Square
+from honeykeras.attacks import NES, PGD, AdversarialExamples, Attack, Boundary, CarliniWagner, HopSkipJump, Square
 from honeykeras.attacks.adaptive import avoiding
 from honeykeras.attacks.by_query import QueryAttack
 from honeykeras.evaluation.arena import Arena, correctly_classified
@@ -25,7 +25,7 @@ _RARE = (2, 10, 100)
 _CLEAN, _CLEAN_BYTES = 4000, 160 * 2**20
 # How many images a campaign by queries attacks, with how many queries each.
 _CAMPAIGN = 40
-_QUERIES: Mapping[str, int] = {"nes": 1000, "square": 300, "hop_skip_jump": 600}
+_QUERIES: Mapping[str, int] = {"nes": 1000, "square": 300, "boundary": 600, "hop_skip_jump": 600}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +129,7 @@ def _by_query(arena: Arena, seed: int) -> list[QueryAttack]:
     return [
         NES(epsilon, _QUERIES["nes"], input_range=bounds, seed=seed),
         Square(epsilon, _QUERIES["square"], input_range=bounds, seed=seed),
+        Boundary(_QUERIES["boundary"], input_range=bounds, seed=seed),
         HopSkipJump(_QUERIES["hop_skip_jump"], input_range=bounds, seed=seed),
     ]
 

@@ -16,6 +16,7 @@ ATTACKS = {
     "jsma": "Saliency map attack",
     "nes": "NES",
     "square": "Square",
+    "boundary": "Boundary",
     "hop_skip_jump": "HopSkipJump",
     "noise": "Random noise",
     "stripes": "Random stripes",

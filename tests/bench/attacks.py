@@ -289,6 +289,21 @@ def _minimum_norm(model: keras.Model, x: np.ndarray, y: np.ndarray, arguments: a
     ]
 
 
+def _boundary(model: keras.Model, x: np.ndarray, y: np.ndarray, arguments: argparse.Namespace) -> list[Bar]:
+    x, y = x[:20], y[:20]
+    ours = hk.attacks.Boundary()
+    found = take_turns({"ours": _ours(model, ours), "Foolbox": peers.foolbox_boundary(model, ours)}, x, y, rounds=1)
+    print(f"\nBoundary, {ours.max_queries} queries, {len(x)} images\n{'':20} {'seconds':>8}  success  median L2")
+    distances = {}
+    for name, turn in found.items():
+        delta = (turn.outcome.x_adv - x).reshape(len(x), -1)
+        distances[name] = float(np.median(np.linalg.norm(delta, axis=1)))
+        success = judge(model, turn.outcome, x, y).success
+        print(f"{name:20} {turn.seconds:8.1f} {success:8.1%} {distances[name]:10.4f}")
+    claim = f"Boundary: median L2 no worse than Foolbox's {distances['Foolbox']:.4f}"
+    return [Bar(claim, f"{distances['ours']:.4f}", distances["ours"] <= distances["Foolbox"])]
+
+
 def _count_same(one: np.ndarray, other: np.ndarray) -> int:
     return int((np.abs(one - other).reshape(len(one), -1).max(axis=1) <= _SAME).sum())
 
@@ -301,7 +316,7 @@ def _ours(model: keras.Model, attack: hk.attacks.Attack) -> Way:
     return run
 
 
-_BENCHES = {"pgd": _pgd, "cw": _cw, "jsma": _jsma, "minimum_norm": _minimum_norm}
+_BENCHES = {"pgd": _pgd, "cw": _cw, "jsma": _jsma, "minimum_norm": _minimum_norm, "boundary": _boundary}
 
 if __name__ == "__main__":
     main()

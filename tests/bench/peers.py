@@ -171,6 +171,17 @@ def foolbox_minimum_norm(model: keras.Model, ours: hk.attacks.MinimumNorm) -> Wa
     return run
 
 
+def foolbox_boundary(model: keras.Model, ours: hk.attacks.Boundary) -> Way:
+    """Foolbox' boundary attack: a query a step, one more every tenth, and those of its start on top."""
+    attack = foolbox.attacks.BoundaryAttack(steps=round(ours.max_queries / 1.1))
+
+    def run(x: np.ndarray, y: np.ndarray) -> Outcome:
+        goal = foolbox.criteria.Misclassification(tf.constant(y))
+        return Outcome(attack.run(_Counted(model), tf.constant(x), goal).numpy())
+
+    return run
+
+
 class _Counted(foolbox.models.TensorFlowModel):
     """A model for Foolbox that counts its calls; in the attacks here, each is followed by a gradient."""
 

@@ -87,7 +87,15 @@ class TestJudged:
         assert found.clients.kinds["pgd_transfer"].no_honeypot.n == 0, "it is what was made without a honeypot"
 
     def test_all_kinds_are_there(self, found, data):
-        expected = {*honest.kinds(SHAPE), "active_learning", "drifted_mix", "nes", "square", "hop_skip_jump"}
+        expected = {
+            *honest.kinds(SHAPE),
+            "active_learning",
+            "drifted_mix",
+            "nes",
+            "square",
+            "boundary",
+            "hop_skip_jump",
+        }
         expected |= {"pgd", *(f"pgd_one_in_{every}" for every in (2, 10, 100))}
         # Who keeps off a linear model's gradient never fools it.
         assert set(found.clients.kinds) - {"pgd_transfer", "pgd_avoids_key"} == expected

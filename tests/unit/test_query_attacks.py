@@ -5,15 +5,17 @@ import numpy as np
 import pytest
 
 import honeykeras as hk
-from honeykeras.attacks import NES, HopSkipJump, Oracle, Square
+from honeykeras.attacks import NES, Boundary, HopSkipJump, Oracle, Square
 from honeykeras.errors import InvalidArgumentError
 
 ATTACKS = {
     "nes": lambda **settings: NES(**{"epsilon": 0.3, "max_queries": 1500, **settings}),
     "square": lambda **settings: Square(**{"epsilon": 0.3, "max_queries": 500, **settings}),
+    "boundary": lambda **settings: Boundary(**{"max_queries": 600, **settings}),
     "hop_skip_jump": lambda **settings: HopSkipJump(**{"max_queries": 600, **settings}),
 }
 each_attack = pytest.mark.parametrize("name", ATTACKS)
+BY_DECISION = ("boundary", "hop_skip_jump")
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +36,17 @@ def test_fools_a_model_within_its_means(classifier, right, name):
     assert not examples.gradients.any()
     assert examples.x_adv.min() >= 0
     assert examples.x_adv.max() <= 1
-    if name != "hop_skip_jump":
+    if name not in BY_DECISION:
         assert np.abs(examples.x_adv - examples.x).max() <= 0.3 + 1e-6
     predicted = classifier.predict(examples.x_adv, verbose=0).argmax(axis=1)
     assert np.array_equal(predicted != right[1], examples.success)
 
 
-def test_hop_skip_jump_comes_nearer_with_every_query_that_it_has(classifier, right):
-    few, many = (HopSkipJump(queries).generate(classifier, *right) for queries in (200, 3000))
+@pytest.mark.parametrize(("attack", "share"), [(Boundary, 0.7), (HopSkipJump, 0.6)])
+def test_comes_nearer_with_every_query_that_it_has(classifier, right, attack, share):
+    few, many = (attack(queries).generate(classifier, *right) for queries in (200, 3000))
     distances = [np.median(np.linalg.norm(each.delta.reshape(len(each.delta), -1), axis=1)) for each in (few, many)]
-    assert distances[1] < 0.6 * distances[0]
+    assert distances[1] < share * distances[0]
 
 
 def test_nes_is_led_by_the_gradient(right):
@@ -55,6 +58,25 @@ def test_nes_is_led_by_the_gradient(right):
     examples = NES(0.2, 9000, samples_per_step=2000, step_size=0.05).generate(model, x, np.array([0]))
     step = np.sign(examples.x_adv - x).ravel()
     assert (step == np.sign(weights[:, 1] - weights[:, 0])).mean() > 0.8
+
+
+def test_boundary_finds_the_nearest_input_behind_a_plane():
+    """Where the boundary is a plane, the nearest input on the other side is known."""
+    weights = np.random.default_rng(0).normal(size=(16, 1)).astype(np.float32)
+    x = np.full((3, 16), 0.5, np.float32)
+    distance = 0.3
+    model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(2)])
+    height = x[:1] @ weights + distance * np.linalg.norm(weights)
+    model.layers[0].set_weights(
+        [np.hstack([0 * weights, weights]), np.concatenate([height[0], [0]]).astype(np.float32)]
+    )
+    examples = Boundary(4000).generate(model, x, np.zeros(3, int))
+    assert examples.success.all()
+    found = np.linalg.norm(examples.delta, axis=1)
+    assert (found > distance - 1e-4).all()
+    assert (found < 1.05 * distance).all()
+    along = -(examples.delta @ weights).ravel() / (found * np.linalg.norm(weights))
+    assert (np.abs(along) > 0.95).all()
 
 
 def test_square_begins_with_stripes(right):
@@ -100,12 +122,12 @@ def test_mask_holds(classifier, right, name):
 @each_attack
 def test_reaches_a_label(classifier, right, name):
     x, y = right
-    attack = ATTACKS[name](targeted=True, **({} if name == "hop_skip_jump" else {"epsilon": 0.6}))
+    attack = ATTACKS[name](targeted=True, **({} if name in BY_DECISION else {"epsilon": 0.6}))
     examples = attack.generate(classifier, x, (y + 1) % 10)
     assert np.array_equal(
         examples.success, classifier.predict(examples.x_adv, verbose=0).argmax(axis=1) == (y + 1) % 10
     )
-    if name != "hop_skip_jump":
+    if name not in BY_DECISION:
         assert examples.success.mean() > 0.4
 
 
@@ -127,7 +149,7 @@ def test_tables_and_ranges_of_features(name):
     kernel = np.stack([scale, -scale], axis=1)
     model.layers[0].set_weights([kernel, -kernel.T @ np.float32(np.add(low, high) / 2)])
     y = model.predict(x, verbose=0).argmax(axis=1)
-    settings = {} if name == "hop_skip_jump" else {"epsilon": 0.5}
+    settings = {} if name in BY_DECISION else {"epsilon": 0.5}
     examples = ATTACKS[name](input_range=(low, high), **settings).generate(model, x, y)
     assert examples.success.mean() > 0.5
     assert (examples.x_adv >= np.float32(low)).all()
@@ -163,6 +185,8 @@ def test_config(name):
         (lambda: NES(epsilon=0.1, step_size=0.2), "step_size"),
         (lambda: Square(p_init=0), "p_init"),
         (lambda: Square(max_queries=1), "max_queries"),
+        (lambda: Boundary(sidewards=0), "sidewards"),
+        (lambda: Boundary(towards=1.5), "towards"),
         (lambda: HopSkipJump(max_queries=1.5), "max_queries"),
     ],
 )

@@ -43,7 +43,7 @@ def add_branch(digits, model):
 
 def attack(digits, model):
     for name in hk.attacks.names():
-        few = {"max_queries": 100} if name in ("nes", "square", "hop_skip_jump") else {}
+        few = {"max_queries": 100} if name in ("nes", "square", "boundary", "hop_skip_jump") else {}
         hk.attacks.get(name, **few).generate(model, digits.test.x[:2], digits.test.y[:2])
 
 
