@@ -127,6 +127,7 @@ def run(
     from honeykeras import attacks, report, training
     from honeykeras.detection import KeyScoreDetector, extractor_cache
     from honeykeras.detection.calibration import check_sample_size
+    from honeykeras.evaluation import evaluate as judge
     from honeykeras.evaluation import fit_detector
     from honeykeras.evidence import Observer
     from honeykeras.export import SealingKey, save, save_guarded, signing
@@ -155,7 +156,7 @@ def run(
     folder_of_extractors = extractor_cache.folder() if cache else None
     detector = fit_detector(trained.model, key, parts, kind=kind, max_fpr=max_fpr, cache=folder_of_extractors, **common)
     detector.save(folder / "detector.hk")
-    evaluation = hk.evaluate(trained.model, key, parts, baseline=trained.baseline, detector=detector, **common)
+    evaluation = judge(trained.model, key, parts, baseline=trained.baseline, detector=detector, **common)
     document = report.make(evaluation, {**settings, **evaluate.settings_of(parts, used, samples, seed)})
     report.write(folder / "report.json", document)
     report.write_page(folder / "report.html", document)

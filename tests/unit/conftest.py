@@ -100,6 +100,7 @@ def full_evaluation(evaluation):
         Proportion(1, 40),
         AttackDetection(Proportion(2, 40), Proportion(40, 50)),
     )
+    evading = {"freezes_half": adaptive, "avoids_perturbations_of_other": adaptive}
     spread = np.linspace(0, 0.1, 1000)
     told = tuple(TwoSampleTest(n, 0.02, 0.01, Proportion(0.8 * n, n)) for n in (50, 100))
     comparison = Comparison(Discrepancies(spread, spread, 2 * spread, 1.5), told)
@@ -127,7 +128,7 @@ def full_evaluation(evaluation):
         },
         adversarial_accuracy=Proportion(97, 100),
         clients=Clients(1e-3, 0.2, {"clean": honest, "pgd_one_in_10": attacking}),
-        security=Security({"gradients": recovery, "weights": recovery}, {"pgd": {"freezes_half": adaptive}}),
+        security=Security({"gradients": recovery, "weights": recovery}, {"pgd": evading}),
         indistinguishability={"pgd": views},
     )
 

@@ -69,6 +69,19 @@ def quickstart(folder):
     return folder / "run"
 
 
+@pytest.fixture
+def judge(monkeypatch, full_evaluation):
+    """What evaluations are asked for. None is made, which takes a minute: `test_evaluation` and its neighbours do."""
+    asked = []
+
+    def evaluate(model, key, data, **how):
+        asked.append({"model": model, "key": key, "data": data, **how})
+        return full_evaluation
+
+    monkeypatch.setattr("honeykeras.evaluation.evaluate", evaluate)
+    return asked
+
+
 def fails(capsys, arguments):
     """Runs a command that must fail on a mistake; returns its one line, which a training's warning may precede."""
     capsys.readouterr()
@@ -161,7 +174,7 @@ class TestQuickstart:
         assert "already exists" in fails(capsys, ["quickstart", "--output", quickstart])
         assert {path: path.read_bytes() for path in quickstart.rglob("*") if path.is_file()} == before
 
-    def test_overwriting_replaces_the_whole(self, folder, capsys):
+    def test_overwriting_replaces_the_whole(self, judge, folder, capsys):
         output = folder / "again"
         output.mkdir()
         (output / "report.json").write_text("old")
@@ -189,7 +202,7 @@ class TestQuickstart:
         assert "is a file and is not replaced by a folder" in fails(capsys, ["train", *arguments])
         assert hk.WatermarkKey.load(key)
 
-    def test_run_that_fails_at_the_end_leaves_nothing(self, tmp_path, capsys, monkeypatch):
+    def test_run_that_fails_at_the_end_leaves_nothing(self, judge, tmp_path, capsys, monkeypatch):
         def fail(*args, **kwargs):
             raise StorageError("Cannot write: No space left on device.")
 
@@ -338,84 +351,76 @@ class TestSteps:
         assert "must be calibrated on at least 9999 clean inputs" in fails(capsys, few)
         assert hk.detection.load(tmp_path / "new.hk", model).detector_id == new.detector_id
 
-    def test_evaluate(self, trained, key_path, tmp_path, capsys, monkeypatch):
-        monkeypatch.setattr("honeykeras.evaluation.evasion._STEPS", 2)
-        models = ["--model", str(trained / "model.keras"), "--baseline", str(trained / "baseline.keras")]
-        arguments = [
-            "--key",
-            str(key_path),
-            "--samples",
-            "100",
-            "--output",
-            str(tmp_path / "report.json"),
-            "--verbose",
-            "0",
-        ]
-        assert run(["evaluate", *models, *arguments, "--steps", "10", "--security"]) == 0
-        report = json.loads((tmp_path / "report.json").read_text())
-        jsonschema.validate(report, hk.report.schema())
-        assert set(report["security"]["recovery"]) == {"gradients", "weights", "pgd"}
-        assert {"evades_knowing_key", "orthogonal_true_key_at_5"} <= set(report["security"]["attackers"]["pgd"])
+    def test_evaluate(self, judge, trained, key_path, tmp_path, capsys, full_evaluation):
+        models = ["--model", trained / "model.keras", "--baseline", trained / "baseline.keras", "--key", key_path]
+        report, page = tmp_path / "report.json", tmp_path / "report.html"
+        arguments = [*models, "--samples", 100, "--output", report, "--verbose", 0]
+        command = ["evaluate", *map(str, arguments)]
+        assert run(command) == 0
+        (asked,) = judge
+        assert (asked["detector"], asked["max_fpr"], asked["samples"], asked["clients"]) == (None, None, 100, 0)
+        assert (asked["security"], asked["yardstick"], asked["adversarial"]) == (False, None, None)
+        assert [attack.name for attack in asked["attacks"]] == ["pgd"]
+        assert asked["attacks"][0].epsilon == 0.3
         printed = capsys.readouterr().out
+        assert "no honeypot" in printed
+        assert "Who is accused" in printed
+        assert "pgd one in 10" in printed
         assert " avoids perturbations of other " in printed, "a line is broken on a terminal of the usual width"
-        assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
-        rerun = ["evaluate", *models, *arguments, "--kind", "full", "--baseline-detector", "trapdoor"]
-        assert "already exists" in fails(capsys, rerun)
-        assert run([*rerun, "--overwrite"]) == 0
-        report = json.loads((tmp_path / "report.json").read_text())
-        jsonschema.validate(report, hk.report.schema())
-        assert report["settings"]["attacks"]["pgd"]["epsilon"] == 0.3
-        assert (report["detection"]["detector"], report["detection"]["key_specific"]) == ("full", False)
-        assert report["detection"]["max_fpr"] == 0.01
-        assert set(report["baselines"]) == {"trapdoor"}
-        assert report["security"] is None
-        assert report["indistinguishability"] is None
-        assert "no honeypot" in capsys.readouterr().out
+        document = json.loads(report.read_text())
+        jsonschema.validate(document, hk.report.schema())
+        assert document["key_id"] == full_evaluation.key_id
+        assert (document["settings"]["samples"], document["settings"]["epochs"]) == (100, 8)
+        assert page.read_text().startswith("<!doctype html>")
+        assert "already exists" in fails(capsys, command)
+        assert run([*command, "--overwrite"]) == 0
 
-    def test_yardstick(self, key_path, tmp_path, capsys):
+    @pytest.mark.parametrize(
+        ("options", "asked_for"),
+        [
+            (
+                "--security --kind full --max-fpr 0.05 --baseline-detector trapdoor --baseline-detector paper",
+                {
+                    "security": True,
+                    "detector": "full",
+                    "max_fpr": 0.05,
+                    "baseline_detectors": ("trapdoor", "paper"),
+                },
+            ),
+            ("--clients 2 --alpha 0.01", {"clients": 2, "alpha": 0.01}),
+            ("--clients", {"clients": 50, "alpha": 0.001}),
+        ],
+    )
+    def test_evaluate_as_asked_for(self, judge, trained, key_path, tmp_path, options, asked_for):
+        models = ["--model", trained / "model.keras", "--baseline", trained / "baseline.keras", "--key", key_path]
+        assert run(["evaluate", *map(str, models), "--output", str(tmp_path / "r.json"), *options.split()]) == 0
+        assert asked_for.items() <= judge[0].items()
+
+    def test_evaluate_with_several_attacks(self, judge, trained, key_path, tmp_path):
+        models = ["--model", trained / "model.keras", "--baseline", trained / "baseline.keras", "--key", key_path]
+        attacks = ["--attack", "pgd", "--attack", "cw", "--attack", "jsma", "--steps", "10", "--max-iterations", "60"]
+        assert run(["evaluate", *map(str, models), *attacks, "--output", str(tmp_path / "report.json")]) == 0
+        assert [attack.name for attack in judge[0]["attacks"]] == ["pgd", "cw", "jsma"]
+        settings = json.loads((tmp_path / "report.json").read_text())["settings"]["attacks"]
+        assert (settings["pgd"]["steps"], settings["cw"]["max_iterations"]) == (10, 60)
+
+    def test_yardstick(self, judge, key_path, tmp_path, capsys):
         """What `train --yardstick --baseline adversarial` writes is what `evaluate` reads."""
         out = tmp_path / "three"
         given = ["--key", str(key_path), "--verbose", "0"]
         further = ["--yardstick", "--baseline", "adversarial"]
-        assert run(["train", *given, "--epochs", "8", *further, "--output", str(out)]) == 0
+        assert run(["train", *given, "--epochs", "1", *further, "--output", str(out)]) == 0
         written = "Wrote model.keras, baseline.keras, yardstick.keras, adversarial.keras, training.json"
         assert written in capsys.readouterr().out
         names = ("model", "baseline", "yardstick", "adversarial")
         models = [part for name in names for part in (f"--{name}", out / f"{name}.keras")]
-        arguments = [*given, "--samples", "150", "--steps", "10", "--output", tmp_path / "report.json"]
+        arguments = [*given, "--output", tmp_path / "report.json"]
         assert run(["evaluate", *map(str, [*models, *arguments])]) == 0
-        report = json.loads((tmp_path / "report.json").read_text())
-        jsonschema.validate(report, hk.report.schema())
-        judged = report["indistinguishability"]["pgd"]["images"]
-        assert [test["n"] for test in judged["yardstick"]["tests"]] == [50, 100]
-        assert "pgd: perturbations " in capsys.readouterr().out
+        for name in names:
+            weights = hk.models.load(out / f"{name}.keras").get_weights()
+            assert all(map(np.array_equal, judge[0][name].get_weights(), weights)), name
         models[-1] = out / "baseline.keras"
         assert "must be a third model" in fails(capsys, ["evaluate", *models, *arguments, "--overwrite"])
-
-    def test_evaluate_with_several_attacks(self, trained, key_path, tmp_path):
-        models = ["--model", trained / "model.keras", "--baseline", trained / "baseline.keras", "--key", key_path]
-        attacks = ["--attack", "pgd", "--attack", "cw", "--attack", "jsma", "--steps", "10", "--max-iterations", "60"]
-        arguments = ["--samples", "30", "--output", tmp_path / "report.json", "--verbose", "0", "--initial-const", "1"]
-        assert run(["evaluate", *map(str, models), *attacks, *map(str, arguments)]) == 0
-        report = json.loads((tmp_path / "report.json").read_text())
-        jsonschema.validate(report, hk.report.schema())
-        assert set(report["detection"]["attacks"]) == {"pgd", "cw", "jsma"}
-        assert report["settings"]["attacks"]["pgd"]["steps"] == 10
-        assert report["settings"]["attacks"]["cw"]["max_iterations"] == 60
-
-    def test_clients(self, trained, key_path, tmp_path, capsys):
-        models = ["--model", trained / "model.keras", "--baseline", trained / "baseline.keras", "--key", key_path]
-        arguments = ["--samples", "10", "--steps", "5", "--output", tmp_path / "report.json", "--verbose", "0"]
-        judged = ["--clients", "2", "--alpha", "0.01"]
-        assert run(["evaluate", *map(str, models), *map(str, arguments), *judged]) == 0
-        clients = hk.report.read(tmp_path / "report.json")["clients"]
-        assert clients["alpha"] == 0.01
-        assert {"clean", "lime", "pgd", "pgd_one_in_10", "square"} <= set(clients)
-        assert clients["clean"]["n"] == 2
-        shown = capsys.readouterr().out
-        assert "Who is accused" in shown
-        assert "gaussian noise" in shown
-        assert "Who is revealed" in (tmp_path / "report.html").read_text()
 
     def test_export(self, trained, tmp_path, capsys):
         arguments = ["export", "--model", str(trained / "model.keras"), "--output", str(tmp_path / "serving")]
@@ -565,7 +570,7 @@ class TestMistakes:
             capsys, self.judge(trained, key_path, tmp_path / "r", **other)
         )
 
-    def test_unknown_provenance_is_a_warning(self, capsys, tmp_path, trained, key_path):
+    def test_unknown_provenance_is_a_warning(self, judge, capsys, tmp_path, trained, key_path):
         (tmp_path / "model.keras").write_bytes((trained / "model.keras").read_bytes())
         arguments = self.judge(
             trained, key_path, tmp_path / "r", model=tmp_path / "model.keras", samples=50, steps=5, verbose=0
