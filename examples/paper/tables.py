@@ -102,7 +102,7 @@ _TABLES = {
     "what gets past": Table("README.md", "clients", past),
     "attackers": Table("docs/evidence.md", "clients", attackers),
     "honest clients": Table("docs/evidence.md", "clients", honest),
-    "what gets past hardened": Table("docs/planting.md", "hardened", past),
+    "what gets past hardened": Table("README.md", "hardened", past),
     "attackers on hardened": Table("docs/evidence.md", "hardened", attackers),
 }
 
