@@ -141,8 +141,12 @@ class SealedDetector:
         """The detector's parts as they were sealed, each as rows or as one vector."""
         sizes = [self._sizes[place] for place in self._order]
         rows = [size // _ROW for size in sizes if size % _ROW == 0]
-        *parts, rest = tf.split(tf.reshape(self.vector.read(), [-1, _ROW])[: self._length // _ROW], [*rows, -1])
-        *others, _ = tf.split(tf.reshape(rest, [-1]), [*sizes[len(rows) :], -1])
+        table = tf.reshape(self.vector.read(), [-1, _ROW])[: self._length // _ROW]
+        # No size is left to be found (-1): TensorFlow's kernel cannot, where there is but one part.
+        left = self._length // _ROW - sum(rows)
+        *parts, rest = tf.split(table, [*rows, left])
+        smaller = sizes[len(rows) :]
+        *others, _ = tf.split(tf.reshape(rest, [-1]), [*smaller, left * _ROW - sum(smaller)])
         found = dict(zip(self._order, [*parts, *others], strict=True))
         return [found[place] for place in range(len(found))]
 

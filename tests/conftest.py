@@ -1,4 +1,5 @@
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -13,6 +14,12 @@ import numpy as np
 import pytest
 
 import honeykeras as hk
+
+# TensorFlow and Keras are there to stay: looking through them again and again takes an eighth of the time of tests that
+# build many graphs.
+gc.collect()
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
 
 atexit.register(shutil.rmtree, os.environ["HONEYKERAS_CACHE"], ignore_errors=True)
 

@@ -36,12 +36,19 @@ from honeykeras.evaluation import (
 from honeykeras.evaluation.roc import FALSE_POSITIVE_RATES, OPERATING_POINTS
 from honeykeras.sweep import SweepResult
 
-# Graphs are optimised for many runs, and here most run once: without it, tests take a sixth less of the processor. What
-# is served, benchmarks, examples and programs have theirs optimised.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-
 CLEAN = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4, 1)
 ADVERSARIAL = np.clip(CLEAN + np.float32(0.1) * np.where(np.arange(16) % 2, 1, -1).reshape(4, 4, 1), 0, 1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def graphs_as_they_are():
+    """Graphs are optimised for many runs, and here most run once: without it, these tests take a sixth less time.
+
+    What is served, and what runs in programs of its own, is optimised.
+    """
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 def _rates(caught):
