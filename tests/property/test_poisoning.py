@@ -20,7 +20,7 @@ def label_sets(draw):
     return num_classes, labels
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     labels=label_sets(),
     rate=st.floats(0, 0.99),

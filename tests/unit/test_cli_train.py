@@ -156,7 +156,7 @@ tf.config.set_logical_device_configuration(
 from honeykeras.cli.main import run
 sys.exit(run(sys.argv[1:]))
 """
-    given = ["--dataset", "pets.npz", "--model", "mine.py:make", "--key", "k.key", "--epochs", "2", "--verbose", "0"]
+    given = ["--dataset", "pets.npz", "--model", "mine.py:make", "--key", "k.key", "--epochs", "1", "--verbose", "0"]
     command = [sys.executable, "-c", code, "train", *given, "--strategy", "mirrored", "--output", "mirrored"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -56,7 +56,16 @@ def judged(data):
 
 
 @pytest.fixture(scope="module")
-def found(data, judged):
+def short_campaigns():
+    """Of attacks by queries nothing is asked here but that they are there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(senders, "_CAMPAIGN", 5)
+        patch.setattr(senders, "_QUERIES", {"nes": 120, "square": 30, "boundary": 40, "hop_skip_jump": 140})
+        yield
+
+
+@pytest.fixture(scope="module")
+def found(data, judged, short_campaigns):
     model, detector = judged
     return hk.evaluate(
         model,
@@ -131,7 +140,7 @@ class TestJudged:
         assert set(clients["clean"]) >= {"honest", "n", "accused", "queries_to_accusation", "fooled_before_accusation"}
         assert "--clients 4 --alpha 0.01" in hk.report.render(document)
 
-    def test_repeats(self, found, data, judged):
+    def test_repeats(self, found, data, judged, short_campaigns):
         model, detector = judged
         again = hk.evaluate(
             model, KEY, data, baseline=linear(CONTENT, OTHERS), attacks=[PGD(0.25, 10)], detector=detector, samples=15,
