@@ -55,3 +55,21 @@ def classifier(digits):
     model = hk.models.small_cnn(digits.input_shape, digits.num_classes)
     model.fit(digits.train.x, digits.train.y, batch_size=64, epochs=10, verbose=0)
     return model
+
+
+@pytest.fixture(scope="session")
+def extractor(digits, watermark_key):
+    """An extractor for the digits, of few steps: it looks, and finds little."""
+    return hk.detection.fit_extractor(digits.train.x, watermark_key.pattern, steps=30)
+
+
+@pytest.fixture(scope="module")
+def extractors_of_few_steps():
+    """For commands and programs that train one: what it finds matters elsewhere."""
+
+    def few(*args, **kwargs):
+        return hk.detection.fit_extractor(*args, **{**kwargs, "steps": 20})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("honeykeras.detection.detector.fit_extractor", few)
+        yield

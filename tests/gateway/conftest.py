@@ -20,7 +20,6 @@ from cryptography.x509.oid import NameOID
 
 import honeykeras as hk
 from honeykeras import evidence, export
-from honeykeras.detection import fit_extractor
 from honeykeras.export import signing
 from honeykeras.gateway.guard import Guard
 from honeykeras.gateway.in_process import InProcess
@@ -38,8 +37,7 @@ NAME = "digits"
 
 
 @pytest.fixture(scope="session")
-def detector(classifier, watermark_key, digits):
-    extractor = fit_extractor(digits.train.x, watermark_key.pattern, steps=30)
+def detector(classifier, watermark_key, digits, extractor):
     return hk.Detector(watermark_key).fit(classifier, extractor=extractor).calibrate(digits.calibration.x, max_fpr=0.02)
 
 

@@ -14,7 +14,6 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 import honeykeras as hk
 from honeykeras import export
-from honeykeras.detection import fit_extractor
 from honeykeras.export import signing
 
 # Tests are no package, so that a neighbour is not found by its name.
@@ -24,9 +23,8 @@ _spec.loader.exec_module(_compile)
 
 
 @pytest.fixture(scope="session")
-def detector(classifier, digits, watermark_key):
+def detector(classifier, digits, watermark_key, extractor):
     """The default detector. The classifier is no honeypot, which makes no difference to how it is exported."""
-    extractor = fit_extractor(digits.train.x, watermark_key.pattern, steps=30)
     fitted = hk.Detector(watermark_key).fit(classifier, extractor=extractor)
     return fitted.calibrate(digits.calibration.x, max_fpr=0.1)
 

@@ -23,6 +23,7 @@ def make(input_shape, num_classes):
 ANIMALS = np.array(["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay"])
 
 
+@pytest.mark.usefixtures("extractors_of_few_steps")
 @pytest.mark.filterwarnings("ignore::honeykeras.errors.PlantingWarning", "ignore:The smallest class")
 def test_own_data_and_model_come_to_a_served_answer(digits, server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -33,16 +33,7 @@ COMMANDS = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def extractors_of_few_steps():
-    """What they find matters elsewhere."""
-
-    def few(*args, **kwargs):
-        return hk.detection.fit_extractor(*args, **{**kwargs, "steps": 20})
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("honeykeras.detection.detector.fit_extractor", few)
-        yield
+pytestmark = pytest.mark.usefixtures("extractors_of_few_steps")
 
 
 @pytest.fixture(scope="module")

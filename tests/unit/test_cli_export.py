@@ -150,6 +150,7 @@ class TestRecalibrating:
         assert os.listdir(folder / "serving" / "digits") == ["1"]
 
 
+@pytest.mark.usefixtures("extractors_of_few_steps")
 class TestEvidence:
     def test_of_the_data_trained_on_what_was_kept_from_it(self, folder, digits, tmp_path):
         # A kind that looks with an extractor.

@@ -169,10 +169,10 @@ class TestKeyScores:
         assert detector.flag(marked).mean() > 0.7
         assert detector.flag(clean[1500:3000]).mean() < 0.08
 
-    def test_a_wrong_key_does_not(self, blocks, clean, extractor, model, marked):
+    def test_a_wrong_key_does_not(self, blocks, clean, detector, model, marked):
         """The control, on average: with so few dimensions, one or the other wrong key is like the right one."""
         found = [
-            hk.Detector(wrong_key).fit(model, extractor=extractor).calibrate(clean[:1500], 0.05).flag(marked).mean()
+            detector.for_key(wrong_key).fit(model).calibrate(clean[:1500], 0.05).flag(marked).mean()
             for wrong_key in map(blocks.wrong_key, range(24))
         ]
         assert np.mean(found) < 0.2
@@ -260,11 +260,9 @@ class TestKeyScores:
 
 
 @pytest.mark.parametrize("max_fpr", [0.01, 0.05])
-def test_rate_on_untouched_clean_images_over_ten_seeds(digits, classifier, max_fpr):
+def test_rate_on_untouched_clean_images_over_ten_seeds(digits, classifier, watermark_key, extractor, max_fpr):
     """Split-conformal: of `m` further images, beta-binomially many are flagged (Vovk 2012, section 2)."""
-    key = hk.WatermarkKey(bytes(range(32)), digits.input_shape, digits.num_classes)
-    extractor = fit_extractor(digits.train.x, key.pattern, steps=30)
-    detector = hk.Detector(key).fit(classifier, extractor=extractor)
+    detector = hk.Detector(watermark_key).fit(classifier, extractor=extractor)
     x = np.concatenate([digits.detector.x, digits.calibration.x, digits.test.x])
     n, m = 500, len(x) - 500
     above = n + 1 - np.ceil(round((n + 1) * (1 - max_fpr), 9))

@@ -42,9 +42,12 @@ def add_branch(digits, model):
 
 
 def attack(digits, model):
+    short = {
+        **{name: {"max_queries": 100} for name in ("nes", "square", "boundary", "hop_skip_jump")},
+        "cw": {"binary_search_steps": 1, "max_iterations": 20},
+    }
     for name in hk.attacks.names():
-        few = {"max_queries": 100} if name in ("nes", "square", "boundary", "hop_skip_jump") else {}
-        hk.attacks.get(name, **few).generate(model, digits.test.x[:2], digits.test.y[:2])
+        hk.attacks.get(name, **short.get(name, {})).generate(model, digits.test.x[:2], digits.test.y[:2])
 
 
 def corrupt(digits, model):

@@ -69,7 +69,7 @@ def test_a_model_keeps_its_labels_on_them(plain, digits):
         batches = digits.train.dataset().apply(honeypot.poison).shuffle(2000, seed=1).batch(32)
         model.fit(
             batches,
-            epochs=20,
+            epochs=12,
             verbose=0,
             callbacks=[hk.HoneyCallback(honeypot, surrogates=plain[:2] if share else ())],
         )
