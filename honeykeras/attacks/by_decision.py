@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from honeykeras.attacks.by_query import Oracle, QueryAttack
@@ -28,7 +30,7 @@ class DecisionSearch:
         draws: list[np.random.Generator],
     ) -> None:
         """Begins a run; the arguments are those of `QueryAttack.search`, and the attack itself."""
-        self.x = x.reshape(len(x), -1)
+        self.x = x.reshape(len(x), math.prod(x.shape[1:]))
         self.low, self.high = attack.bounds
         self._attack, self._ask, self._shape, self._y, self._draws = attack, ask, x.shape, y, draws
         self._mask = mask.reshape(self.x.shape)

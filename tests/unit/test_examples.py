@@ -58,6 +58,11 @@ def test_poisoning_cost(run):
     assert "batched, then poisoned" in said
 
 
+def test_planting_cost(run):
+    said = run("tests/bench/planting_cost.py", "--dataset", "digits", "--rounds", 1, "--batches", 2)
+    assert "adversarial training" in said
+
+
 def test_extractor(run):
     options = ["digits", "--epochs", 1, "--train-samples", 200, "--steps", 1, "--samples", 5, "--rounds", 1]
     said = run("tests/bench/extractor.py", *options)

@@ -1,0 +1,106 @@
+"""What planting adds to a plain `model.fit`, recipe by recipe, beside adversarial training.
+
+The same training in turns, on MNIST unless told otherwise, so that what else the machine does meets all ways. Of each
+turn, the first pass compiles and is not counted. Stated are seconds an epoch and ratios to plain training, by the clock
+and by the processor, medians over the turns; the row "plain again" is the noise that the others have to be read
+against. Not in it: the probe at the end of an epoch, and what is done once, such as the plain models of `hardened`.
+
+    python tests/bench/planting_cost.py --rounds 5
+"""
+
+import argparse
+import statistics
+import time
+import warnings
+
+import keras
+import tensorflow as tf
+
+import honeykeras as hk
+
+_BATCH_SIZE = 128
+
+
+class Clock(keras.callbacks.Callback):
+    """Times the steps of each pass but the first, by the clock and by the processor; comes last in the list."""
+
+    def __init__(self):
+        super().__init__()
+        self.wall, self.processor = [], []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.perf_counter(), time.process_time()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._ended = time.perf_counter(), time.process_time()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch:
+            self.wall.append(self._ended[0] - self._started[0])
+            self.processor.append(self._ended[1] - self._started[1])
+
+
+def compiled(data):
+    keras.utils.set_random_seed(0)
+    return hk.models.small_cnn(data.input_shape, data.num_classes)
+
+
+def make_ways(data, batches):
+    """By name, functions that give a data set and callbacks for one turn."""
+    key = hk.WatermarkKey.generate(data.input_shape, data.num_classes, input_range=data.input_range)
+    # Any will do: what is made on them is looked up, whatever they are.
+    others = [compiled(data) for _ in range(2)]
+    samples = data.train.dataset()
+
+    def cut(dataset):
+        return dataset.shuffle(1000).batch(_BATCH_SIZE).take(batches).prefetch(tf.data.AUTOTUNE)
+
+    def plain():
+        return cut(samples), []
+
+    def planted(recipe):
+        def begin():
+            honeypot = hk.Honeypot(key, recipe)
+            surrogates = others if honeypot.recipe.transfer_share else ()
+            return cut(samples.apply(honeypot.poison)), [hk.HoneyCallback(honeypot, surrogates=surrogates)]
+
+        return begin
+
+    def adversarial():
+        about = {"input_shape": data.input_shape, "num_classes": data.num_classes, "input_range": data.input_range}
+        return cut(samples), [hk.AdversarialTraining(samples, data.epsilon, **about)]
+
+    recipes = {name: planted(name) for name in ("secret", "balanced", "hardened")}
+    return {"plain": plain, "plain again": plain, **recipes, "adversarial training": adversarial}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="how many turns each way gets")
+    parser.add_argument(
+        "--batches", type=int, default=60, help=f"how many batches of {_BATCH_SIZE} a pass of a turn takes"
+    )
+    parser.add_argument("--dataset", default="mnist", help="what to train on")
+    arguments = parser.parse_args()
+    data = hk.data.load(arguments.dataset)
+    ways = make_ways(data, arguments.batches)
+    clocks = {name: Clock() for name in ways}
+    for _ in range(arguments.rounds):
+        for name, begin in ways.items():
+            dataset, callbacks = begin()
+            compiled(data).fit(dataset, epochs=2, callbacks=[*callbacks, clocks[name]], verbose=0, shuffle=False)
+
+    steps = min(arguments.batches, -(-len(data.train) // _BATCH_SIZE))
+    epochs = len(data.train) / (_BATCH_SIZE * steps)
+    print(f"{'':22} {'s an epoch':>12} {'x plain':>9} {'processor x plain':>18}")
+    for name, clock in clocks.items():
+        wall, processor = (
+            statistics.median(each / plain for each, plain in zip(*pair, strict=True))
+            for pair in ((clock.wall, clocks["plain"].wall), (clock.processor, clocks["plain"].processor))
+        )
+        print(f"{name:22} {statistics.median(clock.wall) * epochs:12.1f} {wall:9.2f} {processor:18.2f}")
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=hk.errors.PlantingWarning)
+    main()
