@@ -69,6 +69,7 @@ setup(
         "scipy>=1.11",
         "tensorflow>=2.20",
         "tensorflow-datasets>=4.9.7",
+        "threadpoolctl>=3.1",
         "tqdm>=4.66",
     ],
     extras_require={

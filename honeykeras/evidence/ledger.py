@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from honeykeras import _checks
 from honeykeras.errors import InvalidArgumentError
@@ -29,6 +32,8 @@ STATISTICS = tuple(SHARES)
 _SLICE = 256
 
 _NEVER = np.iinfo(np.int64).max
+
+_TURN = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +125,9 @@ class Ledger:
             raise InvalidArgumentError(
                 f"`seen` must be of views of shape {expected}, as the ledger's rules say. Received: {seen.views.shape}."
             )
-        for start in range(0, len(seen), _SLICE):
-            self._add(seen[start : start + _SLICE])
+        with _one_thread():
+            for start in range(0, len(seen), _SLICE):
+                self._add(seen[start : start + _SLICE])
 
     def _add(self, seen: Observations) -> None:
         new, differences = self.sessions.sort(seen)
@@ -250,6 +256,22 @@ class Ledger:
             return self._never
         passed = (self._bound(name, shares) <= statistics.T).T
         return np.where(passed.any(axis=0), numbers[passed.argmax(axis=0)], _NEVER)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keeps NumPy's linear algebra to one thread: its products are so small here that others spin for nothing.
+
+    That is a setting of the process, so that ledgers take turns, and what it was before holds again afterwards.
+    """
+    with _TURN, _libraries().limit(limits=1, user_api="blas"):
+        yield
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """Looked up once, which takes longer than adding a thousand queries."""
+    return ThreadpoolController()
 
 
 def _looks(before: int, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Evidence per client: the bound on accusing by chance, what is not to enter, and what accuses."""
 
+import concurrent.futures
 import copy
 import dataclasses
 import functools
@@ -10,6 +11,7 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
+import threadpoolctl
 
 import honeykeras as hk
 from honeykeras import evidence
@@ -355,6 +357,25 @@ class TestLedger:
     def test_bad_rules(self, settings):
         with pytest.raises(InvalidArgumentError, match=next(iter(settings))):
             dataclasses.replace(RULES, **settings)
+
+    def test_threads_of_linear_algebra_are_left_as_they_were(self, monkeypatch):
+        """One does inside, whoever else adds at the same time."""
+
+        def threads():
+            return {each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"}
+
+        inside, add = [], evidence.Ledger._add
+
+        def looked(ledger, seen):
+            inside.append(threads())
+            add(ledger, seen)
+
+        monkeypatch.setattr(evidence.Ledger, "_add", looked)
+        before = threads()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda seed: evidence.Ledger(RULES).add(random_stream(300, seed)), range(12)))
+        assert threads() == before
+        assert inside == 24 * [{1}]
 
 
 class TestSessions:
