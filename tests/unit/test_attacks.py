@@ -393,12 +393,15 @@ class TestReproducibility:
 
 @pytest.fixture
 def warnings():
-    """What TensorFlow's logger is told."""
+    """What TensorFlow's logger is told, whatever level commands and programs have set in this process."""
     messages, logger = [], tf.get_logger()
+    level = logger.level
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())
     logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
     yield messages
+    logger.setLevel(level)
     logger.removeHandler(handler)
 
 
