@@ -241,10 +241,7 @@ class Hardening:
     def _patterned(self, x: tf.Tensor, strength: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Inputs with random patterns."""
         count, drawn = tf.shape(x)[0], tf.random.fold_in(seed, 3)
-        seeds = tf.map_fn(
-            lambda place: tf.random.fold_in(drawn, place), tf.range(count), fn_output_signature=seed.dtype
-        )
-        signs = random_patterns.mixed(self._samples.input_shape, seeds)
+        signs = random_patterns.mixed(self._samples.input_shape, count, tf.random.fold_in(drawn, 0))
         one_each = tf.concat([[count], tf.ones(len(x.shape) - 1, tf.int32)], axis=0)
         amplitude = strength * self._recipe.random_epsilon * tf.random.stateless_uniform(one_each, drawn, 0.5, 1.0)
         return self._add(x, amplitude * signs)

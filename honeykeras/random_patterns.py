@@ -37,26 +37,31 @@ def blocks(shape: tuple[int, ...], seed: tf.Tensor, share: float) -> tf.Tensor:
     return tf.ensure_shape(spread[start[0] : start[0] + height, start[1] : start[1] + width], shape)
 
 
-def mixed(shape: tuple[int, ...], seeds: tf.Tensor) -> tf.Tensor:
-    """Patterns of all kinds in turn; inputs that are no images get noise.
+def mixed(shape: tuple[int, ...], count: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Patterns of all kinds, blocks of several sizes and stripes either way; inputs that are no images get noise.
+
+    All are drawn at once: a training draws some with each step.
 
     Args:
         shape: Shape of one input.
-        seeds: One for each input, shape `(batch, 2)`, integers.
+        count: How many.
+        seed: Shape `(2,)`, integers.
 
     Returns:
-        Shape `(batch, *shape)`, float32 in {-1, +1}.
+        Shape `(count, *shape)`, float32 in {-1, +1}.
     """
-    return tf.map_fn(lambda seed: _one(shape, seed), seeds, fn_output_signature=tf.TensorSpec(shape, tf.float32))
-
-
-def _one(shape: tuple[int, ...], seed: tf.Tensor) -> tf.Tensor:
+    drawn, chosen, moved = tf.unstack(tf.random.split(seed, 3))
+    signs = noise((count, *shape), drawn)
     if len(shape) != 3:
-        return noise(shape, seed)
-    kind_seed, seed = tf.unstack(tf.random.split(seed))
-    kinds = [
-        *(lambda share=share: blocks(shape, seed, share) for share in _SIDES),
-        *(lambda axis=axis: stripes(shape, seed, axis) for axis in (0, 1)),
-    ]
-    kind = tf.random.stateless_uniform([], kind_seed, 0, len(kinds), tf.int32)
-    return tf.ensure_shape(tf.switch_case(kind, kinds), shape)
+        return signs
+    sides = shape[:2]
+    squares = [max(1, round(share * max(sides))) for share in _SIDES]
+    # How far apart signs begin along either side, and how far a pattern may be moved: one sign all along is not.
+    sizes = tf.constant([*([size, size] for size in squares), [sides[0], 1], [1, sides[1]]])
+    moves = tf.constant([*([size, size] for size in squares), [1, 1], [1, 1]])
+    kinds = tf.random.stateless_uniform([count], chosen, 0, len(squares) + 2, tf.int32)
+    spread = tf.cast(tf.gather(moves, kinds), tf.float32) * tf.random.stateless_uniform([count, 2], moved)
+    for side, length in enumerate(sides):
+        places = (tf.range(length) + tf.cast(spread[:, side, None], tf.int32)) // tf.gather(sizes, kinds)[:, side, None]
+        signs = tf.gather(signs, places, axis=1 + side, batch_dims=1)
+    return tf.ensure_shape(signs, (None, *shape))

@@ -202,6 +202,9 @@ def _at(schedule: Schedule, epoch: int | tf.Tensor) -> tf.Tensor:
     import tensorflow as tf
 
     points = _points(schedule)
+    if len(points) == 1:
+        # A pass over the data begins with these, and what there is to compile is compiled each time.
+        return tf.constant(points[0][1], tf.float64)
     epochs, values = (tf.constant(column, tf.float64) for column in zip(*points, strict=True))
     epoch = tf.cast(epoch, tf.float64)
     after = tf.searchsorted(epochs, epoch[None], side="right")[0]

@@ -52,9 +52,12 @@ class Attack(abc.ABC):
         targeted: Whether the labels given are to be reached, rather than got away from.
         input_range: Least and greatest value of an input, or of each of its features; adversarial inputs stay within.
         seed: Seed of all that is random in the attack. The same seed gives the same result, in whatever batches.
+        norm: What it keeps small, and reports measure it by: `"2"`, the Euclidean distance, `"inf"`, the change of the
+            feature that changes most, or `"0"`, how many features change.
     """
 
     name: ClassVar[str]
+    norm: str = "2"
 
     def __init__(
         self,

@@ -88,7 +88,7 @@ class _Walk(DecisionSearch):
             fooled = self.fools(walking, ahead)
             nearer.tried(walking[asked], fooled[asked], _TOWARDS)
             found[walking[fooled]] = ahead[fooled]
-        return found
+        return self.beyond(found)
 
     def _beside(self, images: np.ndarray, at: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Inputs beside others, at no greater distance from the image, in a random direction."""

@@ -11,6 +11,9 @@ from honeykeras.attacks.by_query import Oracle, QueryAttack
 # How many random inputs are tried to start from, at most.
 _STARTS = 100
 
+# How much further what is found is moved, a share of the way.
+_HAIR = 1e-4
+
 
 class DecisionSearch:
     """One run of such an attack, on a batch. Images are held flat, shape `(n, features)`, and named by their places.
@@ -94,3 +97,7 @@ class DecisionSearch:
             fooled = self.fools(images[open_], tried)
             far[open_[fooled]], near[open_[~fooled]] = middle[fooled], middle[~fooled]
         return (inside + far[:, None] * (outside - inside)).astype(np.float32)
+
+    def beyond(self, found: np.ndarray) -> np.ndarray:
+        """What was found, a hair further away: on a boundary, rounding decides, and that differs between batches."""
+        return np.clip(self.x + (1 + _HAIR) * (found - self.x), self.low, self.high).astype(np.float32)

@@ -48,6 +48,22 @@ class AdversarialExamples:
         """What the attack added to those."""
         return self.successful - self.x[self.success]
 
+    def distance(self, norm: str) -> np.ndarray:
+        """How far the attack moved each input.
+
+        Args:
+            norm: `"2"`, the Euclidean distance, `"inf"`, the change of the feature that changed most, or `"0"`, how many
+                features changed.
+
+        Returns:
+            Shape `(n,)`, float64; but for `"0"` in units of `input_range.working`.
+        """
+        moved = self.input_range.to_unit(self.x_adv).astype(np.float64) - self.input_range.to_unit(self.x)
+        delta = moved.reshape(len(moved), -1) * float(self.input_range.working.width)
+        if norm == "0":
+            return np.count_nonzero(delta, axis=1).astype(np.float64)
+        return np.linalg.norm(delta, float(norm), axis=1)
+
     def quantize(self, model: keras.Model, levels: int = 256) -> AdversarialExamples:
         """Rounds `x_adv` to the levels of an image file, and asks the model again what it makes of it.
 

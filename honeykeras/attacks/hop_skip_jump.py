@@ -71,7 +71,7 @@ class _Hops(DecisionSearch):
             towards = self._estimate(going, found[going], np.maximum(reach, 1e-6), hop)
             landed = self._jump(going, found[going], towards, distance / math.sqrt(hop))
             found[going] = self.bisect(going, landed, theta)
-        return found
+        return self.beyond(found)
 
     def _estimate(self, images: np.ndarray, at: np.ndarray, reach: np.ndarray, hop: int) -> np.ndarray:
         """Where the boundary faces, from decisions around points on it: unit vectors (section 3.2, equation 16)."""

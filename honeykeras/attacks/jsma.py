@@ -70,6 +70,7 @@ class JSMA(Attack):
     """
 
     name = "jsma"
+    norm = "0"
 
     def __init__(
         self,

@@ -266,6 +266,7 @@ class FMNLinf(_FMN):
     """
 
     name = "fmn_linf"
+    norm = "inf"
     _dual = 1
 
     def size(self, delta: tf.Tensor) -> tf.Tensor:
@@ -287,6 +288,7 @@ class FMNL0(_FMN):
     """
 
     name = "fmn_l0"
+    norm = "0"
 
     def size(self, delta: tf.Tensor) -> tf.Tensor:
         return tf.math.count_nonzero(_flat(delta), axis=1, dtype=tf.float32)

@@ -20,6 +20,7 @@ class NES(QueryAttack):
     """
 
     name: ClassVar[str] = "nes"
+    norm = "inf"
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class SelectivePGD(Attack):
     """
 
     name = "selective_pgd"
+    norm = "inf"
     _orthogonal: ClassVar[bool] = False
 
     def __init__(

@@ -24,6 +24,7 @@ class Square(QueryAttack):
     """
 
     name: ClassVar[str] = "square"
+    norm = "inf"
 
     def __init__(
         self,

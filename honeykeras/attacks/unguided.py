@@ -25,6 +25,8 @@ class Unguided(Attack):
     nobody knows. Inputs of another rank than images are taken for an image of one row.
     """
 
+    norm = "inf"
+
     def __init__(
         self,
         epsilon: float = 0.3,

@@ -90,6 +90,12 @@ if TYPE_CHECKING:
     "stands beside what gets past the honeypot.",
 )
 @click.option(
+    "--curves",
+    is_flag=True,
+    help="Also run the attacks that have a radius, and those that follow no gradient, at a quarter, half and three "
+    "quarters of it.",
+)
+@click.option(
     "--output",
     type=options.PATH,
     required=True,
@@ -120,6 +126,7 @@ def evaluate(
     alpha: float,
     yardstick_path: Path | None,
     adversarial_path: Path | None,
+    curves: bool,
     output: Path,
     seed: int,
     overwrite: bool,
@@ -174,6 +181,7 @@ def evaluate(
         adversarial=adversarial,
         clients=clients,
         alpha=alpha,
+        curves=curves,
         seed=seed,
         verbose=verbose,
         cache=extractor_cache.folder() if cache else None,

@@ -19,6 +19,7 @@ from honeykeras.evaluation import (
     Security,
     TwoSampleTest,
 )
+from honeykeras.report import narrative
 from honeykeras.report.verdict import verdict
 
 
@@ -81,12 +82,16 @@ def _figures(evaluation: Evaluation) -> Table:
 
 def _past(evaluation: Evaluation) -> Table:
     """What gets past, beside what fools other models."""
-    columns = ["undetected", "plain: fooled", *(["adversarial: fooled"] if evaluation.adversarial_accuracy else [])]
+    columns = ["within", "undetected", "plain: fooled", *(["adversarial: fooled"] if evaluation.adversarial_accuracy else [])]
     table = _table("What gets past, in percent of those attacked", "", *columns)
     for name, found in evaluation.compared.items():
-        others = (found.plain, found.adversarial)[: len(columns) - 1]
+        counted = found.counted
+        others = (counted.plain, counted.adversarial)[: len(columns) - 2]
         table.add_row(
-            _words(name), _share(found.honeypot.undetected), *(_share(each) if each else "" for each in others)
+            _words(name),
+            narrative.budget(found.norm, found.budget),
+            _share(counted.honeypot.undetected),
+            *(_share(each) if each else "" for each in others),
         )
     return table
 

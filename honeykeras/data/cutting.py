@@ -276,9 +276,11 @@ def _part(
         # In the order of the hashes, which is random: data is often sorted by class.
         inside = inside[np.argsort(seen.hashes[inside], kind="stable")]
         y = np.array([labels[label] for label in seen.labels[inside].tolist()], np.int64)
-        # All parts read from one tensor, so that nothing is held twice.
+        # All parts read from one tensor, so that nothing is held twice; in batches, as a call for each sample would
+        # take longer than a small model's training.
         held = seen.held
-        taken = tf.data.Dataset.from_tensor_slices((inside, y)).map(lambda place, y: (held[place], y))
+        places = tf.data.Dataset.from_tensor_slices((inside, y)).batch(_BATCH_SIZE)
+        taken = places.map(lambda places, y: (_scaled(tf.gather(held, places), input_range), y)).unbatch()
     else:
         index = _table(labels)
         taken = samples.filter(lambda _x, _y, code: (code > low) & (code <= high))
@@ -286,7 +288,7 @@ def _part(
         # To find few samples, all would be read in each pass.
         if len(inside) * _bytes(taken.element_spec[0]) <= _MOST_CACHED_BYTES:
             taken = taken.cache()
-    taken = taken.map(lambda x, y: (_scaled(x, input_range), y), num_parallel_calls=tf.data.AUTOTUNE)
+        taken = taken.map(lambda x, y: (_scaled(x, input_range), y), num_parallel_calls=tf.data.AUTOTUNE)
     # A filter does not tell how many it lets through.
     counted = taken.apply(tf.data.experimental.assert_cardinality(len(inside)))
     return StreamedSplit(counted, len(inside), is_mixed=seen.held is not None)

@@ -24,6 +24,7 @@ from honeykeras.evaluation.results import (
     Security,
     Spread,
     Viability,
+    WithinBudget,
 )
 from honeykeras.evaluation.statistics import Estimate, Proportion
 
@@ -52,6 +53,7 @@ __all__ = [
     "Spread",
     "TwoSampleTest",
     "Viability",
+    "WithinBudget",
     "correctly_classified",
     "evaluate",
     "fit_detector",

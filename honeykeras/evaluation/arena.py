@@ -176,6 +176,7 @@ class Arena:
         samples: How many images of a part each attack is run on, at most.
         verbose: Whether progress bars are shown.
         clean_accuracy: The model's accuracy on the test images.
+        attacks: The attacks, by name.
         test: What each attack made of test images, by name of the attack, quantised.
     """
 
@@ -203,7 +204,7 @@ class Arena:
             cache: A folder to keep extractors in, if any.
         """
         self.model, self.data, self.samples, self._cache = model, data, samples, cache
-        self._attacks, self._max_fpr, self._seed, self.verbose = attacks, max_fpr, seed, verbose
+        self.attacks, self._max_fpr, self._seed, self.verbose = attacks, max_fpr, seed, verbose
         self._detectors: dict[tuple[str, str], CalibratedDetector | None] = {}
         self.clean_accuracy = Proportion.of(correct(model, data.test, verbose))
         self.test = {name: self.attack(attack, data.test) for name, attack in attacks.items()}
@@ -211,7 +212,7 @@ class Arena:
     @functools.cached_property
     def _attacked(self) -> list[AdversarialExamples]:
         """What detectors that learn from attacks learn from."""
-        return [self.attack(attack, self.data.detector) for attack in self._attacks.values()]
+        return [self.attack(attack, self.data.detector) for attack in self.attacks.values()]
 
     @functools.cached_property
     def own(self) -> Split:

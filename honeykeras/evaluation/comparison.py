@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
 from honeykeras.attacks import PGD, AdversarialExamples, Attack, Noise, RandomBlocks, Square, Stripes
 from honeykeras.detection import CalibratedDetector
+from honeykeras.evaluation import budgets
 from honeykeras.evaluation.arena import Arena, attack_correct
-from honeykeras.evaluation.results import Compared
+from honeykeras.evaluation.results import AttackDetection, Compared, WithinBudget
 from honeykeras.evaluation.statistics import Proportion
 
 TRANSFER = "transfer"
@@ -13,6 +20,32 @@ TRANSFER = "transfer"
 
 # Square asks so often, about so many images at most.
 _QUERIES, _MOST_QUERIED = 300, 100
+
+# What was quantised to 8 bits may lie half a level further away, in each feature.
+_ROUNDED = 0.5 / 255
+
+
+class _Made(NamedTuple):
+    """What an attacker made for each model; None where there is none, or where it is the attacker's own."""
+
+    honey: AdversarialExamples
+    plain: AdversarialExamples | None
+    adversarial: AdversarialExamples | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Attacker:
+    """One attacker.
+
+    Attributes:
+        attack: How it attacks.
+        make: What an attack makes for each model, in its hands.
+        made: What `attack` made.
+    """
+
+    attack: Attack
+    make: Callable[[Attack], _Made]
+    made: _Made
 
 
 def unguided(arena: Arena, seed: int) -> list[Attack]:
@@ -23,7 +56,12 @@ def unguided(arena: Arena, seed: int) -> list[Attack]:
 
 
 def compare(
-    honey: Arena, plain: Arena, adversarial: Arena | None, detector: CalibratedDetector | None, seed: int
+    honey: Arena,
+    plain: Arena,
+    adversarial: Arena | None,
+    detector: CalibratedDetector | None,
+    seed: int,
+    curves: bool = False,
 ) -> dict[str, Compared]:
     """Puts models beside each other.
 
@@ -33,22 +71,43 @@ def compare(
         adversarial: A model that was trained adversarially, attacked; None where there is none.
         detector: The detector that is judged.
         seed: Seed of what is random.
+        curves: Whether attacks of a fixed radius are run at shares of it, too.
 
     Returns:
         By attacker: those that the models were attacked with, those who follow no gradient, and who has another model.
     """
-    found = {
-        name: _compared(detector, made, plain.test[name], adversarial.test[name] if adversarial else None)
-        for name, made in honey.test.items()
-    }
+    found = {}
+    for name, attacker in _attackers(honey, plain, adversarial, seed).items():
+        attack, radius = attacker.attack, budgets.radius(attacker.attack)
+        if radius is None:
+            budget = budgets.customary(honey.data, attack.norm)
+            made = [(share * budget, attacker.made) for share in budgets.SHARES]
+        else:
+            budget = radius
+            shares = budgets.NARROWER if curves else ()
+            narrower = [(share * budget, attacker.make(budgets.narrowed(attack, share))) for share in shares]
+            made = [*narrower, (budget, attacker.made)]
+        found[name] = Compared(attack.norm, budget, tuple(_within(detector, each, attack.norm, at) for at, each in made))
+    return found
+
+
+def _attackers(honey: Arena, plain: Arena, adversarial: Arena | None, seed: int) -> dict[str, _Attacker]:
+    def on_each(attack: Attack) -> _Made:
+        return _Made(_run(honey, attack), _run(plain, attack), _run(adversarial, attack) if adversarial else None)
+
+    def on_plain(attack: Attack, made: AdversarialExamples | None = None) -> _Made:
+        made = made or _run(plain, attack)
+        return _Made(made.quantize(honey.model), None, made.quantize(adversarial.model) if adversarial else None)
+
+    found = {}
+    for name, attack in honey.attacks.items():
+        made = _Made(honey.test[name], plain.test[name], adversarial.test[name] if adversarial else None)
+        found[name] = _Attacker(attack, on_each, made)
     for attack in unguided(honey, seed):
         if attack.name not in found:
-            on_adversarial = _run(adversarial, attack) if adversarial else None
-            found[attack.name] = _compared(detector, _run(honey, attack), _run(plain, attack), on_adversarial)
-    usual = PGD(plain.data.epsilon, input_range=plain.data.input_range, seed=seed)
-    made = plain.test.get(PGD.name) or _run(plain, usual)
-    on_adversarial = made.quantize(adversarial.model) if adversarial else None
-    found[TRANSFER] = _compared(detector, made.quantize(honey.model), None, on_adversarial)
+            found[attack.name] = _Attacker(attack, on_each, on_each(attack))
+    usual = plain.attacks.get(PGD.name) or PGD(plain.data.epsilon, input_range=plain.data.input_range, seed=seed)
+    found[TRANSFER] = _Attacker(usual, on_plain, on_plain(usual, plain.test.get(PGD.name)))
     return found
 
 
@@ -57,11 +116,15 @@ def _run(arena: Arena, attack: Attack) -> AdversarialExamples:
     return attack_correct(arena.model, attack, arena.data.test, samples, arena.verbose)
 
 
-def _compared(
-    detector: CalibratedDetector | None,
-    honey: AdversarialExamples,
-    plain: AdversarialExamples | None,
-    adversarial: AdversarialExamples | None,
-) -> Compared:
-    fooled = (None if each is None else Proportion.of(each.success) for each in (plain, adversarial))
-    return Compared(Arena.caught(detector, honey), *fooled)
+def _within(detector: CalibratedDetector | None, made: _Made, norm: str, budget: float) -> WithinBudget:
+    """What counts of what an attacker made: what fools, within a budget."""
+    honey, plain, adversarial = (None if each is None else _fools(each, norm, budget) for each in made)
+    x_adv = made.honey.x_adv[honey]
+    flagged = Proportion.of(detector.flag(x_adv)) if detector and len(x_adv) else Proportion(0, 0)
+    fooled = (None if each is None else Proportion.of(each) for each in (plain, adversarial))
+    return WithinBudget(budget, AttackDetection(flagged, Proportion.of(honey)), *fooled)
+
+
+def _fools(made: AdversarialExamples, norm: str, budget: float) -> np.ndarray:
+    slack = _ROUNDED * float(made.input_range.working.width) if norm == "inf" else 0.0
+    return made.success & (made.distance(norm) <= budget * (1 + 1e-6) + slack)

@@ -56,6 +56,7 @@ def evaluate(
     adversarial: keras.Model | None = None,
     clients: int = 0,
     alpha: float = ALPHA,
+    curves: bool = False,
     seed: int = 0,
     verbose: int = 0,
     cache: PathLike | None = None,
@@ -95,6 +96,9 @@ def evaluate(
             see `evaluation.Clients`. 0 simulates none.
         alpha: The probability, over the draw of the key, that a client is ever accused whose queries do not depend on
             it, at most; in (0, 1).
+        curves: Whether to also run attacks of a fixed radius, and those who follow no gradient, at a quarter, half and
+            three quarters of it. Of attacks that look for the smallest change, what gets past within each budget is
+            told anyway; see `evaluation.Compared`.
         seed: Seed of the extractor's training, of the corruptions, of attackers who know of the honeypot, of two-sample
             tests, and of what clients send.
         verbose: 1 shows progress bars, 0 nothing.
@@ -112,6 +116,7 @@ def evaluate(
     _check_data(data, key, model, baseline, *(each for each in (yardstick, adversarial) if each is not None))
     attack_by_name = check_attacks(attacks, data.input_range)
     _checks.flag("security", security)
+    _checks.flag("curves", curves)
     given = detector if isinstance(detector, CalibratedDetector) else None
     if given is not None:
         _check_given(given, key, model, max_fpr)
@@ -164,7 +169,7 @@ def evaluate(
         clients=judge_clients(honey, plain, key, own, attack_by_name, clients=clients, alpha=alpha, seed=seed)
         if clients and isinstance(own, KeyScoreDetector)
         else None,
-        compared=compare(honey, plain, hardened, own, seed),
+        compared=compare(honey, plain, hardened, own, seed, curves),
         adversarial_accuracy=hardened.clean_accuracy if hardened else None,
     )
 

@@ -326,18 +326,40 @@ class Clients:
 
 
 @dataclasses.dataclass(frozen=True)
-class Compared:
-    """One attacker, on a honeypot and on what a user would have instead.
+class WithinBudget:
+    """What an attacker reaches who may change so much, on a honeypot and on what a user would have instead.
 
     Attributes:
+        budget: How far an adversarial image may be from the image, for it to count.
         honeypot: How many fool the model, how many of them are flagged, and how many pass.
         plain: How many fool the model without a honeypot; None of an attacker who has that one.
         adversarial: How many fool the one that was trained adversarially; None where there is none.
     """
 
+    budget: float
     honeypot: AttackDetection
     plain: Proportion | None
     adversarial: Proportion | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """One attacker, at one budget after the other.
+
+    Attributes:
+        norm: What budgets are in; see `Attack.norm`.
+        budget: The one that counts.
+        curve: What it reaches within each, the smallest first.
+    """
+
+    norm: str
+    budget: float
+    curve: tuple[WithinBudget, ...]
+
+    @property
+    def counted(self) -> WithinBudget:
+        """What it reaches within the budget that counts."""
+        return next(each for each in self.curve if each.budget == self.budget)
 
 
 @dataclasses.dataclass(frozen=True)

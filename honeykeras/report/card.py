@@ -31,6 +31,7 @@ def model_card(document: Mapping[str, Any]) -> str:
     environment.filters.update(
         percent=lambda share: "n/a" if share is None else f"{100 * share:.1f} %",
         attack_name=narrative.attack_name,
+        budget=narrative.budget,
         text=_escape,
     )
     detection = document["detection"]

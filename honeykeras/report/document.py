@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Recovery,
         Security,
         Viability,
+        WithinBudget,
     )
     from honeykeras.sweep import SweepResult
 
@@ -216,6 +217,15 @@ def _attack(attack: AttackDetection) -> dict[str, Any]:
 
 
 def _compared(found: Compared) -> dict[str, Any]:
+    return {
+        "norm": found.norm,
+        "budget": found.budget,
+        **_within(found.counted),
+        "curve": [{"budget": each.budget, **_within(each)} for each in found.curve],
+    }
+
+
+def _within(found: WithinBudget) -> dict[str, Any]:
     return {
         "honeypot": _attack(found.honeypot),
         "plain": _fooled(found.plain),

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from honeykeras._optional import load_optional
+from honeykeras.report.narrative import attack_name, norm_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +40,7 @@ _STYLE = {
 }
 
 TITLES = {
+    "budgets": "What gets past within a budget, in % of the images attacked",
     "roc": "True against false positive rate, with the key and with its controls",
     "corruptions": "Benign corruptions of clean images: how many are flagged",
     "sweep": "Accuracy and reconstruction over poison rate, size and amplitude",
@@ -58,7 +60,7 @@ def figures(document: Mapping[str, Any]) -> dict[str, Figure]:
         MissingDependencyError: If matplotlib is not installed.
     """
     matplotlib = load_optional("matplotlib")
-    makers = {"roc": _roc, "corruptions": _corruptions, "sweep": _sweep, "presence": _presence, "clients": _clients}
+    makers = {"budgets": _budgets, "roc": _roc, "corruptions": _corruptions, "sweep": _sweep, "presence": _presence, "clients": _clients}
     with matplotlib.rc_context(_STYLE):
         made = {name: make(document) for name, make in makers.items()}
     return {name: figure for name, figure in made.items() if figure is not None}
@@ -129,6 +131,32 @@ def _new(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
 
 def _colour(index: int) -> str:
     return _SERIES[index % len(_SERIES)]
+
+
+def _budgets(document: Mapping[str, Any]) -> Figure | None:
+    """A panel for each attacker that was judged at several budgets."""
+    found = {name: each for name, each in document.get("compared", {}).items() if len(each.get("curve", ())) > 1}
+    if not found:
+        return None
+    rows = -(-len(found) // 2)
+    figure, grid = _new(0.5 + 1.5 * rows, rows, 2)
+    for axes in grid.flat[len(found) :]:
+        axes.remove()
+    for axes, (name, each) in zip(grid.flat, found.items(), strict=False):
+        for who, rate, label, style, colour in (
+            ("honeypot", "undetected_rate", "honeypot, undetected", "o-", _SERIES[0]),
+            ("adversarial", "fooled_rate", "trained adversarially, fooled", "s--", _SERIES[1]),
+            ("plain", "fooled_rate", "plain, fooled", ":", _MUTED),
+        ):
+            points = [(point["budget"], 100 * point[who][rate]) for point in each["curve"] if point[who] is not None]
+            if points:
+                axes.plot(*zip(*points, strict=True), style, color=colour, markersize=3, linewidth=1.2, label=label)
+        axes.axvline(each["budget"], color=_MUTED, linewidth=0.8)
+        axes.set(ylim=(-3, 103), xlim=(0, None))
+        axes.set_title(f"{attack_name(name)}, {norm_name(each['norm'])}", fontsize=8)
+    handles = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels())}  # noqa: B905
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+    return figure
 
 
 def _roc(document: Mapping[str, Any]) -> Figure:

@@ -32,6 +32,19 @@ def attack_name(name: str) -> str:
     return ATTACKS.get(name, name)
 
 
+_NORMS = {"inf": "L-infinity", "2": "L2", "0": "features"}
+
+
+def norm_name(norm: str) -> str:
+    """What people call a norm."""
+    return _NORMS[norm]
+
+
+def budget(norm: str, value: float) -> str:
+    """What people call a budget in a norm."""
+    return f"{value:g} features" if norm == "0" else f"{norm_name(norm)} {value:.3g}"
+
+
 def measured(document: Mapping[str, Any]) -> list[str]:
     """What was measured on what, one sentence each."""
     settings, environment, detection = document["settings"], document["environment"], document["detection"]
@@ -90,6 +103,7 @@ def commands(document: Mapping[str, Any]) -> str:
         *(["--yardstick trained/yardstick.keras"] if presence else []),
         *(["--security"] if security else []),
         *(_simulated(document["clients"]) if document.get("clients") else []),
+        *(["--curves"] if any(map(_narrowed, document.get("compared", {}).values())) else []),
     ]
     lines = [
         f"honeykeras train --dataset {dataset} --key watermark.key --seed {seed}{named}"
@@ -105,6 +119,12 @@ def _simulated(clients: Mapping[str, Any]) -> list[str]:
     """The options that simulate as many clients."""
     most = max(kind["n"] for kind in clients.values() if isinstance(kind, Mapping))
     return [f"--clients {most}", f"--alpha {clients['alpha']:g}"]
+
+
+def _narrowed(compared: Mapping[str, Any]) -> bool:
+    """Whether an attack of a fixed radius was run at shares of it, too."""
+    curve = compared.get("curve", ())
+    return len(curve) > 1 and curve[-1]["budget"] == compared["budget"]
 
 
 def limits(document: Mapping[str, Any]) -> list[str]:

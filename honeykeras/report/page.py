@@ -37,6 +37,7 @@ def render(document: Mapping[str, Any], *, key: WatermarkKey | None = None) -> s
     environment = templates("honeykeras.report", autoescape=True)
     safe = load_optional("markupsafe").Markup
     environment.filters.update(percent=_percent, number=_number, attack_name=narrative.attack_name)
+    environment.filters["budget"] = narrative.budget
     environment.filters["class_name"] = functools.partial(_class_name, document["settings"].get("class_names"))
     detection = document["detection"]
     judged = {name: detection[name] for name in ("exceeds_controls", "key_specific")}

@@ -1,6 +1,7 @@
 """Evaluations whose figures are made up, for what shows them, and what keeps the tests of this folder short."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -32,6 +33,7 @@ from honeykeras.evaluation import (
     Spread,
     TwoSampleTest,
     Viability,
+    WithinBudget,
 )
 from honeykeras.evaluation.roc import FALSE_POSITIVE_RATES, OPERATING_POINTS
 from honeykeras.sweep import SweepResult
@@ -111,6 +113,10 @@ def evaluation(reconstruction):
     )
 
 
+def _within(honeypot, budget, plain, adversarial):
+    return WithinBudget(budget, honeypot, plain, adversarial)
+
+
 @pytest.fixture
 def full_evaluation(evaluation):
     """The same, with all that is only there if it was asked for."""
@@ -139,12 +145,13 @@ def full_evaluation(evaluation):
         fooled_before_accusation=Spread(2.0, None),
         no_honeypot=Proportion(0, 0),
     )
+    within, few = functools.partial(_within, adaptive.rates), Proportion(10, 50)
     return dataclasses.replace(
         evaluation,
         compared={
-            "pgd": Compared(adaptive.rates, Proportion(49, 50), Proportion(10, 50)),
-            "stripes": Compared(adaptive.rates, Proportion(20, 50), Proportion(50, 50)),
-            "transfer": Compared(adaptive.rates, None, Proportion(50, 50)),
+            "pgd": Compared("inf", 0.3, (within(0.15, Proportion(20, 50), None), within(0.3, Proportion(49, 50), few))),
+            "stripes": Compared("inf", 0.3, (within(0.3, Proportion(20, 50), Proportion(50, 50)),)),
+            "transfer": Compared("inf", 0.3, (within(0.3, None, Proportion(50, 50)),)),
         },
         adversarial_accuracy=Proportion(97, 100),
         clients=Clients(1e-3, 0.2, {"clean": honest, "pgd_one_in_10": attacking}),

@@ -11,7 +11,7 @@ import honeykeras as hk
 from honeykeras.attacks import PGD, quantize
 from honeykeras.data import Data, Split
 from honeykeras.errors import InvalidArgumentError, ModelError
-from honeykeras.evaluation import correctly_classified
+from honeykeras.evaluation import budgets, correctly_classified
 
 SHAPE = (20, 20, 1)
 KEY = hk.WatermarkKey(bytes(range(32)), SHAPE, 2, pattern=hk.patterns.Scattered(0.05, signed=True))
@@ -252,24 +252,23 @@ class TestWhatGetsPast:
     def test_by_attacker(self, compared):
         assert set(compared.compared) == {"pgd", "noise", "stripes", "blocks", "square", "transfer"}
         for found in compared.compared.values():
-            assert found.honeypot.undetected.n == found.honeypot.attack_success.n == 40
-        assert compared.compared["pgd"].honeypot == compared.detection.rates.attacks["pgd"].__class__(
-            compared.compared["pgd"].honeypot.true_positives, compared.detection.rates.attacks["pgd"].attack_success
-        )
+            assert found.counted.honeypot.undetected.n == found.counted.honeypot.attack_success.n == 40
+        # All of it lies within its own radius.
+        assert compared.compared["pgd"].counted.honeypot == compared.detection.rates.attacks["pgd"]
         # Who has the plain model has it.
-        assert compared.compared["transfer"].plain is None
-        transferred = compared.detection.transfer.attacks["pgd"].attack_success
-        assert compared.compared["transfer"].honeypot.attack_success == transferred
+        transfer = compared.compared["transfer"].counted
+        assert transfer.plain is None
+        assert transfer.honeypot.attack_success == compared.detection.transfer.attacks["pgd"].attack_success
 
     def test_beside_other_models(self, compared):
-        assert compared.compared["pgd"].plain.value > 0.9
+        assert compared.compared["pgd"].counted.plain.value > 0.9
         assert compared.adversarial_accuracy is not None
         for found in compared.compared.values():
-            assert found.adversarial.n > 0
+            assert found.counted.adversarial.n > 0
 
     def test_without_an_adversarially_trained_one(self, planted):
         assert planted.adversarial_accuracy is None
-        assert all(found.adversarial is None for found in planted.compared.values())
+        assert all(found.counted.adversarial is None for found in planted.compared.values())
         document = hk.report.make(planted, {})
         jsonschema.validate(document, hk.report.schema())
         assert document["compared"]["stripes"]["adversarial"] is None
@@ -280,3 +279,33 @@ class TestWhatGetsPast:
         jsonschema.validate(document, hk.report.schema())
         assert document["compared"]["pgd"]["plain"]["fooled_rate"] > 0.9
         assert document["viability"]["adversarial_clean_accuracy"] == compared.adversarial_accuracy.value
+
+    def test_curves(self, data):
+        """Each model at shares of the radius, and what looks for the smallest change within shares of its budget."""
+        evaluation = hk.evaluate(
+            linear(PATTERN),
+            KEY,
+            data,
+            baseline=linear(OTHER),
+            attacks=[ATTACK, hk.attacks.DDN(steps=30)],
+            max_fpr=0.05,
+            samples=30,
+            curves=True,
+        )
+        found = evaluation.compared
+        for name, shares in (("pgd", budgets.NARROWER), ("noise", budgets.NARROWER), ("ddn", budgets.SHARES)):
+            each = found[name]
+            assert [point.budget for point in each.curve[: len(shares)]] == [share * each.budget for share in shares]
+            for who in (lambda point: point.honeypot.attack_success, lambda point: point.plain):
+                successes = [who(point).count for point in each.curve]
+                assert successes == sorted(successes)
+            assert each.counted.honeypot.undetected.count <= each.counted.honeypot.attack_success.count
+        assert found["pgd"].budget == ATTACK.epsilon
+        assert found["pgd"].curve[0].plain.count < found["pgd"].curve[-1].plain.count
+        assert found["ddn"].norm == "2"
+        assert found["ddn"].budget == budgets.customary(data, "2")
+        document = hk.report.make(evaluation, {})
+        jsonschema.validate(document, hk.report.schema())
+        assert [point["budget"] for point in document["compared"]["ddn"]["curve"]] == [
+            point.budget for point in found["ddn"].curve
+        ]

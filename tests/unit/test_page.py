@@ -103,7 +103,7 @@ def test_tells_all_that_was_asked_for(full_document):
     page = Checked(report.render(full_document))
     for words in ("freezes half", "told right, %", "balanced: block size", "paper: watermark size", "0.40"):
         assert words in page.text
-    assert sum(tag == "svg" for tag, _ in page.elements) == 5
+    assert sum(tag == "svg" for tag, _ in page.elements) == 6
     for words in ("Clients who attack nobody", "pgd one in 10", "never", "30 (90 %: more)"):
         assert words in page.text
 
@@ -124,6 +124,29 @@ def test_says_which_rows_the_honeypot_loses(full_document, document):
     assert "What gets past" not in Checked(report.render(document)).text
     document["compared"] = {"pgd": {**full_document["compared"]["transfer"], "adversarial": None}}
     assert "honeykeras train --baseline adversarial" in Checked(report.render(document)).text
+
+
+def test_budgets(full_document, document):
+    page = Checked(report.render(full_document))
+    assert "L-infinity 0.3" in page.text
+    assert "Projected gradient descent, L-infinity" in page.text
+    assert "--curves" in page.text
+    # Where each was judged at one budget, there is nothing to draw.
+    full_document["compared"] = {"stripes": full_document["compared"]["stripes"]}
+    page = Checked(report.render(full_document))
+    assert "What gets past within a budget" not in page.text
+    assert "--curves" not in page.text
+    # Reports from before there were budgets.
+    older = {
+        name: value for name, value in full_document["compared"]["stripes"].items() if name not in ("norm", "budget", "curve")
+    }
+    document["compared"] = {"stripes": older}
+    assert "any" in Checked(report.render(document)).text
+
+
+@pytest.mark.parametrize(("norm", "value", "said"), [("2", 2.0, "L2 2"), ("inf", 8 / 255, "L-infinity 0.0314"), ("0", 113.0, "113 features")])
+def test_budgets_as_people_call_them(norm, value, said):
+    assert narrative.budget(norm, value) == said
 
 
 def test_no_effect_is_no_success(document):
