@@ -111,6 +111,7 @@ def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
         yardstick=trained["yardstick"] if options.presence else None,
         adversarial=trained["adversarial"] if options.adversarial else None,
         clients=options.clients,
+        curves=options.curves,
         seed=seed,
     )
     settings = {
@@ -176,6 +177,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--adversarial", action="store_true", help="also train adversarially, to measure by")
     parser.add_argument("--security", action="store_true", help="also judge attackers who know of the honeypot")
     parser.add_argument("--clients", type=int, default=0, help="also simulate so many clients of each kind")
+    parser.add_argument("--curves", action="store_true", help="also run attacks at shares of their radius")
     parser.add_argument("--output", type=Path, required=True, help="folder for the records")
     return parser
 

@@ -35,6 +35,7 @@ from honeykeras.evaluation import (
     Viability,
     WithinBudget,
 )
+from honeykeras.detection import extractor
 from honeykeras.evaluation.roc import FALSE_POSITIVE_RATES, OPERATING_POINTS
 from honeykeras.sweep import SweepResult
 
@@ -42,15 +43,31 @@ CLEAN = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4, 1)
 ADVERSARIAL = np.clip(CLEAN + np.float32(0.1) * np.where(np.arange(16) % 2, 1, -1).reshape(4, 4, 1), 0, 1)
 
 
+def _optimise(graphs):
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not graphs})
+
+
 @pytest.fixture(scope="module", autouse=True)
 def graphs_as_they_are():
     """Graphs are optimised for many runs, and here most run once: without it, these tests take a sixth less time.
 
-    What is served, and what runs in programs of its own, is optimised.
+    What is served, what runs in programs of its own, and an extractor's training, which runs its graph often, is
+    optimised.
     """
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    train = extractor._train
+
+    def train_optimised(*args, **kwargs):
+        _optimise(True)
+        try:
+            return train(*args, **kwargs)
+        finally:
+            _optimise(False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extractor, "_train", train_optimised)
+        _optimise(False)
+        yield
+        _optimise(True)
 
 
 @pytest.fixture(scope="session", autouse=True)
