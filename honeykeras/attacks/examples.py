@@ -52,7 +52,7 @@ class AdversarialExamples:
         """How far the attack moved each input.
 
         Args:
-            norm: `"2"`, the Euclidean distance, `"inf"`, the change of the feature that changed most, or `"0"`, how many
+            norm: `"2"`, the Euclidean distance; `"inf"`, the change of the feature that changed most; `"0"`, how many
                 features changed.
 
         Returns:

@@ -82,7 +82,12 @@ def _figures(evaluation: Evaluation) -> Table:
 
 def _past(evaluation: Evaluation) -> Table:
     """What gets past, beside what fools other models."""
-    columns = ["within", "undetected", "plain: fooled", *(["adversarial: fooled"] if evaluation.adversarial_accuracy else [])]
+    columns = [
+        "within",
+        "undetected",
+        "plain: fooled",
+        *(["adversarial: fooled"] if evaluation.adversarial_accuracy else []),
+    ]
     table = _table("What gets past, in percent of those attacked", "", *columns)
     for name, found in evaluation.compared.items():
         counted = found.counted

@@ -6,13 +6,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
 from honeykeras.attacks import PGD, AdversarialExamples, Attack, Noise, RandomBlocks, Square, Stripes
 from honeykeras.detection import CalibratedDetector
 from honeykeras.evaluation import budgets
 from honeykeras.evaluation.arena import Arena, attack_correct
-from honeykeras.evaluation.results import AttackDetection, Compared, WithinBudget
+from honeykeras.evaluation.results import Compared, WithinBudget
 from honeykeras.evaluation.statistics import Proportion
 
 TRANSFER = "transfer"
@@ -87,7 +85,9 @@ def compare(
             shares = budgets.NARROWER if curves else ()
             narrower = [(share * budget, attacker.make(budgets.narrowed(attack, share))) for share in shares]
             made = [*narrower, (budget, attacker.made)]
-        found[name] = Compared(attack.norm, budget, tuple(_within(detector, each, attack.norm, at) for at, each in made))
+        found[name] = Compared(
+            attack.norm, budget, tuple(_within(detector, each, attack.norm, at) for at, each in made)
+        )
     return found
 
 
@@ -118,13 +118,13 @@ def _run(arena: Arena, attack: Attack) -> AdversarialExamples:
 
 def _within(detector: CalibratedDetector | None, made: _Made, norm: str, budget: float) -> WithinBudget:
     """What counts of what an attacker made: what fools, within a budget."""
-    honey, plain, adversarial = (None if each is None else _fools(each, norm, budget) for each in made)
-    x_adv = made.honey.x_adv[honey]
-    flagged = Proportion.of(detector.flag(x_adv)) if detector and len(x_adv) else Proportion(0, 0)
-    fooled = (None if each is None else Proportion.of(each) for each in (plain, adversarial))
-    return WithinBudget(budget, AttackDetection(flagged, Proportion.of(honey)), *fooled)
+    others = (made.plain, made.adversarial)
+    fooled = (None if each is None else Proportion.of(_counting(each, norm, budget).success) for each in others)
+    return WithinBudget(budget, Arena.caught(detector, _counting(made.honey, norm, budget)), *fooled)
 
 
-def _fools(made: AdversarialExamples, norm: str, budget: float) -> np.ndarray:
+def _counting(made: AdversarialExamples, norm: str, budget: float) -> AdversarialExamples:
+    """The same examples, of which only those within a budget count as successful."""
     slack = _ROUNDED * float(made.input_range.working.width) if norm == "inf" else 0.0
-    return made.success & (made.distance(norm) <= budget * (1 + 1e-6) + slack)
+    within = made.distance(norm) <= budget * (1 + 1e-6) + slack
+    return dataclasses.replace(made, success=made.success & within)

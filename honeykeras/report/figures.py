@@ -60,7 +60,14 @@ def figures(document: Mapping[str, Any]) -> dict[str, Figure]:
         MissingDependencyError: If matplotlib is not installed.
     """
     matplotlib = load_optional("matplotlib")
-    makers = {"budgets": _budgets, "roc": _roc, "corruptions": _corruptions, "sweep": _sweep, "presence": _presence, "clients": _clients}
+    makers = {
+        "budgets": _budgets,
+        "roc": _roc,
+        "corruptions": _corruptions,
+        "sweep": _sweep,
+        "presence": _presence,
+        "clients": _clients,
+    }
     with matplotlib.rc_context(_STYLE):
         made = {name: make(document) for name, make in makers.items()}
     return {name: figure for name, figure in made.items() if figure is not None}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from honeykeras.detection import extractor
 from honeykeras.evaluation import (
     AdaptiveDetection,
     AttackDetection,
@@ -35,7 +36,6 @@ from honeykeras.evaluation import (
     Viability,
     WithinBudget,
 )
-from honeykeras.detection import extractor
 from honeykeras.evaluation.roc import FALSE_POSITIVE_RATES, OPERATING_POINTS
 from honeykeras.sweep import SweepResult
 

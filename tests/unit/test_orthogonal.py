@@ -96,7 +96,8 @@ def test_settings(kind, model, inputs):
     again = kind(statistics, **attack.get_config())
     assert again.get_config() == attack.get_config()
     batches = [attack.generate(model, *inputs, batch_size=size).x_adv for size in (3, 20)]
-    assert np.array_equal(*batches)
+    # Batches of other sizes may be multiplied by other kernels.
+    np.testing.assert_allclose(*batches, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("settings", [{"epsilon": 0}, {"steps": 0}, {"step_size": 1.0}])

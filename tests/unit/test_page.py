@@ -138,13 +138,17 @@ def test_budgets(full_document, document):
     assert "--curves" not in page.text
     # Reports from before there were budgets.
     older = {
-        name: value for name, value in full_document["compared"]["stripes"].items() if name not in ("norm", "budget", "curve")
+        name: value
+        for name, value in full_document["compared"]["stripes"].items()
+        if name not in ("norm", "budget", "curve")
     }
     document["compared"] = {"stripes": older}
     assert "any" in Checked(report.render(document)).text
 
 
-@pytest.mark.parametrize(("norm", "value", "said"), [("2", 2.0, "L2 2"), ("inf", 8 / 255, "L-infinity 0.0314"), ("0", 113.0, "113 features")])
+@pytest.mark.parametrize(
+    ("norm", "value", "said"), [("2", 2.0, "L2 2"), ("inf", 8 / 255, "L-infinity 0.0314"), ("0", 113.0, "113 features")]
+)
 def test_budgets_as_people_call_them(norm, value, said):
     assert narrative.budget(norm, value) == said
 

@@ -184,7 +184,8 @@ class TestAttackers:
         assert evaluation.detection.rates.attacks["pgd"].true_positives.value > 0.5
         for name in ("selective_true_key", "orthogonal_true_key"):
             assert attackers[name].rates.attack_success.value > 0.8
-            assert attackers[name].rates.true_positives.count == 0
+            # One of the twenty may be flagged by chance, at 5 % false positives.
+            assert attackers[name].rates.true_positives.count <= 1
         # The detector here is calibrated to 5 % itself.
         for name in names:
             assert attackers[name] == attackers[f"{name.removesuffix('_at_5')}_at_5"]
