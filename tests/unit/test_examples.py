@@ -10,6 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+# What it finds is told elsewhere.
+pytestmark = pytest.mark.usefixtures("extractors_of_few_steps")
+
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):

@@ -82,12 +82,12 @@ def test_says_where_it_lies(monkeypatch, tmp_path):
     assert extractor_cache.folder() == tmp_path / "user" / "honeykeras" / "extractors"
 
 
-def test_fit_detector_takes_it_from_there(digits, classifier, tmp_path, trainings):
+def test_fit_detector_takes_it_from_there(digits, classifier, tmp_path, quick_trainings):
     key = hk.WatermarkKey(bytes(32), (8, 8, 1), 10)
     small = digits.reduced(100)
     found = [
         hk.evaluation.fit_detector(classifier, of, small, max_fpr=0.05, cache=tmp_path)
         for of in (key, key.wrong_key(0))
     ]
-    assert len(trainings) == 1
+    assert len(quick_trainings) == 1
     assert found[0].detector_id != found[1].detector_id
