@@ -25,15 +25,17 @@ def customary(data: Data, norm: str) -> float:
         norm: `"inf"`, `"2"` or `"0"`; see `Attack.norm`.
 
     Returns:
-        For `"inf"` the data set's radius. For `"2"` two sevenths of how far the corners of that cube are, to one digit:
-        2.0 for MNIST and 0.5 for CIFAR-10, as is usual. For `"0"` the features that JSMA may change, 14.5 %.
+        For `"inf"` the data set's radius. For `"2"` two sevenths of how far the corners of that cube are, in widths of
+        the input range to one digit: 2.0 for MNIST and 0.5 for CIFAR-10, as is usual. For `"0"` the features that JSMA
+        may change, 14.5 %, one at least.
     """
     features = math.prod(data.input_shape)
     if norm == "inf":
         return data.epsilon
     if norm == "0":
-        return float(math.floor(_FEATURES * features))
-    return float(f"{data.epsilon * math.sqrt(features) / 3.5:.0e}")
+        return float(max(1, math.floor(_FEATURES * features)))
+    width = float(data.input_range.working.width)
+    return width * float(f"{data.epsilon / width * math.sqrt(features) / 3.5:.0e}")
 
 
 def radius(attack: Attack) -> float | None:

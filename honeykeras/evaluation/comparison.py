@@ -19,9 +19,6 @@ TRANSFER = "transfer"
 # Square asks so often, about so many images at most.
 _QUERIES, _MOST_QUERIED = 300, 100
 
-# What was quantised to 8 bits may lie half a level further away, in each feature.
-_ROUNDED = 0.5 / 255
-
 
 class _Made(NamedTuple):
     """What an attacker made for each model; None where there is none, or where it is the attacker's own."""
@@ -29,6 +26,11 @@ class _Made(NamedTuple):
     honey: AdversarialExamples
     plain: AdversarialExamples | None
     adversarial: AdversarialExamples | None
+
+    def within(self, norm: str, budget: float) -> _Made:
+        """The same, of which only what lies within a budget counts."""
+        plain, adversarial = (each and _counting(each, norm, budget) for each in (self.plain, self.adversarial))
+        return _Made(_counting(self.honey, norm, budget), plain, adversarial)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +81,13 @@ def compare(
         attack, radius = attacker.attack, budgets.radius(attacker.attack)
         if radius is None:
             budget = budgets.customary(honey.data, attack.norm)
-            made = [(share * budget, attacker.made) for share in budgets.SHARES]
+            made = [(share * budget, attacker.made.within(attack.norm, share * budget)) for share in budgets.SHARES]
         else:
             budget = radius
             shares = budgets.NARROWER if curves else ()
             narrower = [(share * budget, attacker.make(budgets.narrowed(attack, share))) for share in shares]
             made = [*narrower, (budget, attacker.made)]
-        found[name] = Compared(
-            attack.norm, budget, tuple(_within(detector, each, attack.norm, at) for at, each in made)
-        )
+        found[name] = Compared(attack.norm, budget, tuple(_judged(detector, at, each) for at, each in made))
     return found
 
 
@@ -116,15 +116,13 @@ def _run(arena: Arena, attack: Attack) -> AdversarialExamples:
     return attack_correct(arena.model, attack, arena.data.test, samples, arena.verbose)
 
 
-def _within(detector: CalibratedDetector | None, made: _Made, norm: str, budget: float) -> WithinBudget:
-    """What counts of what an attacker made: what fools, within a budget."""
-    others = (made.plain, made.adversarial)
-    fooled = (None if each is None else Proportion.of(_counting(each, norm, budget).success) for each in others)
-    return WithinBudget(budget, Arena.caught(detector, _counting(made.honey, norm, budget)), *fooled)
+def _judged(detector: CalibratedDetector | None, budget: float, made: _Made) -> WithinBudget:
+    plain, adversarial = (
+        None if each is None else Proportion.of(each.success) for each in (made.plain, made.adversarial)
+    )
+    return WithinBudget(budget, Arena.caught(detector, made.honey), plain, adversarial)
 
 
 def _counting(made: AdversarialExamples, norm: str, budget: float) -> AdversarialExamples:
     """The same examples, of which only those within a budget count as successful."""
-    slack = _ROUNDED * float(made.input_range.working.width) if norm == "inf" else 0.0
-    within = made.distance(norm) <= budget * (1 + 1e-6) + slack
-    return dataclasses.replace(made, success=made.success & within)
+    return dataclasses.replace(made, success=made.success & (made.distance(norm) <= budget * (1 + 1e-6)))

@@ -78,7 +78,7 @@ def fails(capsys, arguments):
     capsys.readouterr()
     assert run([str(argument) for argument in arguments]) == 2
     lines = capsys.readouterr().err.splitlines(keepends=True)
-    error = "".join(line for line in lines if "Nothing was planted" not in line)
+    error = "".join(line for line in lines if "was planted that attacks draw" not in line)
     assert error.count("\n") == 1
     assert error.startswith("honeykeras: error: ")
     assert "Traceback" not in error
@@ -169,7 +169,7 @@ class TestQuickstart:
         output = folder / "again"
         output.mkdir()
         (output / "report.json").write_text("old")
-        assert run(["quickstart", "--recipe", "paper", "--output", str(output), *QUICKEST, "--overwrite"]) == 0
+        assert run(["quickstart", "--output", str(output), *QUICKEST, "--overwrite"]) == 0
         assert sorted(os.listdir(output)) == sorted(QUICKSTART)
         assert json.loads((output / "report.json").read_text())["schema_version"] == hk.report.SCHEMA_VERSION
         printed = capsys.readouterr().out
@@ -198,9 +198,7 @@ class TestQuickstart:
             raise StorageError("Cannot write: No space left on device.")
 
         monkeypatch.setattr("honeykeras.export.archive.save", fail)
-        assert "No space left" in fails(
-            capsys, ["quickstart", "--recipe", "paper", "--output", tmp_path / "run", *QUICKEST]
-        )
+        assert "No space left" in fails(capsys, ["quickstart", "--output", tmp_path / "run", *QUICKEST])
         assert os.listdir(tmp_path) == []
 
     def test_what_cannot_be_calibrated_is_told_before_the_training(self, tmp_path, capsys, monkeypatch):

@@ -309,3 +309,21 @@ class TestWhatGetsPast:
         assert [point["budget"] for point in document["compared"]["ddn"]["curve"]] == [
             point.budget for point in found["ddn"].curve
         ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "epsilon", "expected"),
+    [
+        ((28, 28, 1), 0.3, {"inf": 0.3, "2": 2.0, "0": 113}),
+        ((32, 32, 3), 8 / 255, {"inf": 8 / 255, "2": 0.5, "0": 445}),
+        ((5,), 0.1, {"inf": 0.1, "2": 0.06, "0": 1}),
+    ],
+)
+def test_customary_budgets(shape, epsilon, expected):
+    """As they are usual for MNIST and CIFAR-10, and in any range the same."""
+    part = Split(np.zeros((4, *shape), np.float32), np.array([0, 1, 0, 1]))
+    data = Data("made", 2, epsilon, part, part, part, part)
+    assert {norm: budgets.customary(data, norm) for norm in expected} == pytest.approx(expected)
+    wide = data.rescaled((0, 255))
+    assert budgets.customary(wide, "2") == pytest.approx(255 * expected["2"])
+    assert budgets.customary(wide, "0") == expected["0"]
