@@ -136,6 +136,12 @@ def _new(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+def _legend(figure: Figure) -> None:
+    """One for all panels of a figure, each label once."""
+    handles = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels())}  # noqa: B905
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+
+
 def _colour(index: int) -> str:
     return _SERIES[index % len(_SERIES)]
 
@@ -161,8 +167,7 @@ def _budgets(document: Mapping[str, Any]) -> Figure | None:
         axes.axvline(each["budget"], color=_MUTED, linewidth=0.8)
         axes.set(ylim=(-3, 103), xlim=(0, None))
         axes.set_title(f"{attack_name(name)}, {norm_name(each['norm'])}", fontsize=8)
-    handles = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels())}  # noqa: B905
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+    _legend(figure)
     return figure
 
 
@@ -222,8 +227,7 @@ def _sweep(document: Mapping[str, Any]) -> Figure | None:
             axes.set_xlabel(title, fontsize=8)
     grid[0][0].set_title("clean accuracy, %", fontsize=9)
     grid[0][1].set_title("cosine with the watermark", fontsize=9)
-    handles = {label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels())}  # noqa: B905
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+    _legend(figure)
     return figure
 
 

@@ -1,7 +1,6 @@
 """Evaluations whose figures are made up, for what shows them, and what keeps the tests of this folder short."""
 
 import dataclasses
-import functools
 import math
 
 import numpy as np
@@ -130,10 +129,6 @@ def evaluation(reconstruction):
     )
 
 
-def _within(honeypot, budget, plain, adversarial):
-    return WithinBudget(budget, honeypot, plain, adversarial)
-
-
 @pytest.fixture
 def full_evaluation(evaluation):
     """The same, with all that is only there if it was asked for."""
@@ -162,7 +157,11 @@ def full_evaluation(evaluation):
         fooled_before_accusation=Spread(2.0, None),
         no_honeypot=Proportion(0, 0),
     )
-    within, few = functools.partial(_within, adaptive.rates), Proportion(10, 50)
+
+    def within(budget, plain, adversarial):
+        return WithinBudget(budget, adaptive.rates, plain, adversarial)
+
+    few = Proportion(10, 50)
     return dataclasses.replace(
         evaluation,
         compared={
