@@ -133,7 +133,9 @@ class Ledger:
         new, differences = self.sessions.sort(seen)
         places = np.flatnonzero(new)
         numbers = self.queries + 1 + places
-        added = Added(*(each[new] for each in (seen.classes, seen.views, seen.projections)))
+        # Most often all are new, and nothing needs to be copied.
+        fresh = seen if new.all() else seen[new]
+        added = Added(fresh.classes, fresh.views, fresh.projections)
         # At checkpoints of what is new: a near duplicate more or less is no other moment.
         looked, shares = _looks(self.sums["all"].count, len(added))
         crossed = np.stack(
@@ -212,9 +214,10 @@ class Ledger:
                 sums.clear()
             part = slice(start, start + window - begun)
             statistics = sums.add(added[part], self._of_windows)
-            looked = np.flatnonzero(np.isin(begun + 1 + np.arange(len(statistics)), _window_looks(window)))
+            looks = _window_looks(window)
+            looked = looks[(looks > begun) & (looks <= begun + len(statistics))] - begun - 1
             # The number of this window, from 1.
-            shares = np.full(len(looked), share(-(-sums.count // window)) / len(_window_looks(window)))
+            shares = np.full(len(looked), share(-(-sums.count // window)) / len(looks))
             found.append(self._crossed("window", statistics[looked], numbers[part][looked], shares))
             start = part.stop
         return np.minimum.reduce(found)

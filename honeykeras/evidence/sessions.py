@@ -11,6 +11,8 @@ from honeykeras.evidence.rules import Rules
 
 # No class: nothing counts yet.
 _NONE = -1
+# One dimension of so many is looked at first.
+_STRIDE = 4
 
 STORED = {
     "met": "<i8",
@@ -88,12 +90,12 @@ class Sessions:
             Which are new, shape `(n,)`, bool, and what the others change in the sum of differences.
         """
         new = np.ones(len(seen), bool)
-        codes = seen.codes.astype(np.float32)
         # Most are near to none, which is told of all at once.
-        maybe_near = self._near_to_any(codes)
+        maybe_near = self._maybe_near_to_any(seen.codes)
         if not maybe_near.any():
             self._begin(seen)
             return new, []
+        codes = seen.codes.astype(np.float32)
         differences: list[Difference] = []
         for place in range(len(seen)):
             session = self._session_near(codes[place]) if maybe_near[place] else None
@@ -115,12 +117,18 @@ class Sessions:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)])[kept])
         self.met, self.queries = met[kept], self.queries + other.queries
 
-    def _near_to_any(self, codes: np.ndarray) -> np.ndarray:
-        """Whether each code is near to one that is remembered now, or to an earlier one of these."""
+    def _maybe_near_to_any(self, codes: np.ndarray) -> np.ndarray:
+        """Whether each code may be near to one that is remembered now, or to an earlier one of these.
+
+        Some of the dimensions tell: in all of them, two codes are at least as far apart.
+        """
         there = self.first_class != _NONE
-        known = np.concatenate([self.first[there], self.latest[there]]).astype(np.float32)
-        among = np.tril(distances_between(codes, codes) <= self._nearness, -1).any(axis=1)
-        return np.logical_or(among, (distances_between(codes, known) <= self._nearness).any(axis=1))
+        some = slice(None, None, _STRIDE)
+        known = np.concatenate([self.first[there, some], self.latest[there, some]])
+        codes = codes[:, some].astype(np.float32)
+        near = distances_between(codes, np.concatenate([known.astype(np.float32), codes])) <= self._nearness
+        # Of these codes, none is compared with itself, nor with a later one.
+        return np.logical_or.reduce(np.tril(near, len(known) - 1), axis=1)
 
     def _session_near(self, code: np.ndarray) -> int | None:
         """The session that a query belongs to: the one that was met last if that is near, else the nearest."""

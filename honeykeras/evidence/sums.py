@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import numpy as np
 
@@ -26,20 +27,33 @@ class Added:
         self, classes: np.ndarray, vectors: np.ndarray, projections: np.ndarray, weights: np.ndarray | None = None
     ) -> None:
         self.classes, self.vectors, self.projections = classes, vectors, projections
-        self.weights = np.linalg.norm(vectors, axis=1) if weights is None else weights
-        self._products = np.where(classes[:, None] == classes, vectors @ vectors.T, 0)
+        products = vectors @ vectors.T
+        squares = np.diagonal(products)
+        self.weights = np.sqrt(squares) if weights is None else weights
+        # What each has to do with those of its class before it, and with itself.
+        self._met = 2 * np.tril(products, -1) * (classes[:, None] == classes)
+        np.fill_diagonal(self._met, squares)
 
     @property
     def grown(self) -> np.ndarray:
         """By how much each makes the square of the sums' length greater than those before them would."""
-        return 2 * np.tril(self._products, -1).sum(axis=1) + np.diagonal(self._products)
+        return self._met.sum(axis=1)
+
+    @functools.cached_property
+    def by_class(self) -> tuple[np.ndarray, np.ndarray]:
+        """The classes that there are, and the sum of the vectors of each."""
+        there, place = np.unique(self.classes, return_inverse=True)
+        return there, np.equal.outer(np.arange(len(there)), place).astype(np.float32) @ self.vectors
 
     def __getitem__(self, part: slice) -> Added:
         """A stretch of them."""
+        if part.indices(len(self)) == (0, len(self), 1):
+            return self
         chosen = copy.copy(self)
+        chosen.__dict__.pop("by_class", None)
         for name in ("classes", "vectors", "projections", "weights"):
             setattr(chosen, name, getattr(self, name)[part])
-        chosen._products = self._products[part, part]
+        chosen._met = self._met[part, part]
         return chosen
 
     def __len__(self) -> int:
@@ -94,8 +108,8 @@ class Sums:
         totals = self.projection + np.cumsum(added.projections, axis=0, dtype=np.float64)
         weights = self.weight + np.cumsum(added.weights, dtype=np.float64)
         if len(totals):
-            there, place = np.unique(added.classes, return_inverse=True)
-            self.by_class[there] += np.equal.outer(np.arange(len(there)), place).astype(np.float32) @ added.vectors
+            there, sums = added.by_class
+            self.by_class[there] += sums
             self.projection, self.weight = totals[-1], float(weights[-1])
             self.count += len(totals)
         return beyond(totals, np.asarray(rules.allowed(weights)), np.sqrt(np.maximum(squares, 0)))
