@@ -12,11 +12,11 @@ RECIPES = ("secret", "balanced", "strong", "hardened", "paper")
 """How to plant."""
 
 ATTACKS = (
-    "pgd", "cw", "ddn", "fmn_l2", "fmn_linf", "fmn_l0", "jsma",
+    "pgd", "cw", "ddn", "sdf", "fmn_l2", "fmn_linf", "fmn_l0", "jsma",
     "nes", "square", "boundary", "hop_skip_jump",
     "noise", "stripes", "blocks",
 )  # fmt: skip
-"""Attacks: seven by gradients, four by queries, three that look at nothing."""
+"""Attacks: eight by gradients, four by queries, three that look at nothing."""
 
 NORMS = ("inf", "2")
 """What the ball of projected gradient descent is measured in."""

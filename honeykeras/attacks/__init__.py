@@ -27,6 +27,7 @@ from honeykeras.attacks.orthogonal import OrthogonalPGD, SelectivePGD
 from honeykeras.attacks.pgd import PGD
 from honeykeras.attacks.shards import Shards, feature_description
 from honeykeras.attacks.square import Square
+from honeykeras.attacks.super_deep_fool import SuperDeepFool
 from honeykeras.attacks.unguided import Noise, RandomBlocks, Stripes
 from honeykeras.ranges import quantize
 
@@ -53,6 +54,7 @@ __all__ = [
     "Shards",
     "Square",
     "Stripes",
+    "SuperDeepFool",
     "adaptive",
     "craft",
     "feature_description",
@@ -64,7 +66,7 @@ __all__ = [
 _BY_NAME: dict[str, type[Attack]] = {
     attack.name: attack
     for attack in (
-        *(PGD, CarliniWagner, DDN, FMNL2, FMNLinf, FMNL0, JSMA),
+        *(PGD, CarliniWagner, DDN, SuperDeepFool, FMNL2, FMNLinf, FMNL0, JSMA),
         *(NES, Square, Boundary, HopSkipJump),
         *(Noise, Stripes, RandomBlocks),
     )

@@ -21,7 +21,9 @@ _EPSILON = click.option(
     help="pgd, nes, square, noise, stripes, blocks: radius of the ball. Defaults to what is customary for the data.",
 )
 _STEPS = click.option(
-    "--steps", type=COUNT, help="pgd, ddn, fmn: how many steps to take. Defaults to 40, ddn and fmn to 100."
+    "--steps",
+    type=COUNT,
+    help="pgd, ddn, sdf, fmn: how many steps to take. Defaults to 40, ddn and fmn to 100, sdf to 20.",
 )
 _GAMMA = click.option(
     "--gamma",
@@ -79,6 +81,12 @@ _SETTINGS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         ),
     },
     **{name: {"steps": _STEPS, "gamma": _GAMMA} for name in ("ddn", "fmn_l2", "fmn_linf", "fmn_l0")},
+    "sdf": {
+        "steps": _STEPS,
+        "candidates": click.option(
+            "--candidates", type=COUNT, help="sdf: how many classes each step looks at. Defaults to 3."
+        ),
+    },
     "jsma": {
         "theta": click.option("--theta", type=Real(), help="jsma: what is added to a feature. Defaults to 1."),
         "gamma": _GAMMA,
@@ -121,9 +129,9 @@ _SETTINGS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
 }
 
 NAMES = (
-    "pgd (projected gradient descent), cw (Carlini-Wagner, L2), ddn, fmn_l2, fmn_linf or fmn_l0 (the nearest, in fewer "
-    "steps), jsma (Jacobian saliency map); by queries alone nes, square, boundary or hop_skip_jump; "
-    "at random noise, stripes or blocks"
+    "pgd (projected gradient descent), cw (Carlini-Wagner, L2), ddn, sdf (SuperDeepFool), fmn_l2, fmn_linf or fmn_l0 "
+    "(the nearest, in fewer steps), jsma (Jacobian saliency map); by queries alone nes, square, boundary or "
+    "hop_skip_jump; at random noise, stripes or blocks"
 )
 """What help says of attacks."""
 

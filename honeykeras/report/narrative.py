@@ -10,6 +10,7 @@ ATTACKS = {
     "pgd": "Projected gradient descent",
     "cw": "Carlini-Wagner",
     "ddn": "DDN",
+    "sdf": "SuperDeepFool",
     "fmn_l2": "FMN L2",
     "fmn_linf": "FMN L-infinity",
     "fmn_l0": "FMN L0",

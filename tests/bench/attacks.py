@@ -255,6 +255,7 @@ def _minimum_norm(model: keras.Model, x: np.ndarray, y: np.ndarray, arguments: a
     ours = {name: hk.attacks.get(name) for name in ("ddn", "fmn_l2", "fmn_linf", "fmn_l0")}
     ways = {
         **{name: _ours(model, attack) for name, attack in ours.items()},
+        "sdf": _ours(model, hk.attacks.SuperDeepFool()),
         **{f"{name}, Foolbox": peers.foolbox_minimum_norm(model, attack) for name, attack in ours.items()},
         "cw": _ours(model, cw),
     }
@@ -269,10 +270,13 @@ def _minimum_norm(model: keras.Model, x: np.ndarray, y: np.ndarray, arguments: a
         distances[name] = float(np.median(np.linalg.norm(delta, order, axis=1)))
         print(f"{name:20} {turn.seconds:8.1f} {success:8.1%} {distances[name]:16.4f} {turn.outcome.gradients:19.0f}")
     same = _count_same(turns["ddn"].outcome.x_adv, turns["ddn, Foolbox"].outcome.x_adv)
-    fewer = turns["cw"].outcome.gradients / turns["ddn"].outcome.gradients
+    fewer = {name: turns["cw"].outcome.gradients / turns[name].outcome.gradients for name in ("ddn", "sdf")}
     return [
         Bar("DDN: the images that Foolbox gives", f"{same}/{len(x)}", same == len(x)),
-        Bar("DDN: 25 times fewer gradients than Carlini-Wagner", f"{fewer:.1f}", fewer >= 25),
+        *(
+            Bar(f"{name}: 25 times fewer gradients than cw", f"{times:.1f}", times >= 25)
+            for name, times in fewer.items()
+        ),
         *(
             Bar(
                 f"{name}: median distance no worse than {other}, {distances[other]:.4f}",
@@ -281,6 +285,7 @@ def _minimum_norm(model: keras.Model, x: np.ndarray, y: np.ndarray, arguments: a
             )
             for name, other in (
                 ("ddn", "cw"),
+                ("sdf", "cw"),
                 ("fmn_l2", "cw"),
                 ("fmn_linf", "fmn_linf, Foolbox"),
                 ("fmn_l0", "fmn_l0, Foolbox"),

@@ -17,6 +17,7 @@ from honeykeras.attacks import (
     PGD,
     CarliniWagner,
     FMNLinf,
+    SuperDeepFool,
     quantize,
 )
 from honeykeras.errors import InvalidArgumentError, ModelError
@@ -35,6 +36,7 @@ ATTACKS = {
     ),
     "jsma": lambda **settings: JSMA(**{"gamma": 0.5} | settings),
     "ddn": lambda **settings: DDN(**{"steps": 30} | settings),
+    "sdf": lambda **settings: SuperDeepFool(**settings),
     "fmn_l2": lambda **settings: FMNL2(**{"steps": 30} | settings),
     "fmn_linf": lambda **settings: FMNLinf(**{"steps": 30} | settings),
     "fmn_l0": lambda **settings: FMNL0(**{"steps": 40} | settings),
@@ -486,6 +488,7 @@ class TestCompilation:
             ("cw", {"binary_search_steps": 1, "max_iterations": 1}, {"binary_search_steps": 9, "max_iterations": 1000}),
             ("jsma", {"gamma": 0.1}, {"gamma": 1.0}),
             ("ddn", {"steps": 2}, {"steps": 200}),
+            ("sdf", {"steps": 2}, {"steps": 200}),
             ("fmn_l0", {"steps": 2}, {"steps": 200}),
         ],
     )

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from honeykeras.attacks import DDN, FMNL0, FMNL2, JSMA, PGD, CarliniWagner, FMNLinf
+from honeykeras.attacks import DDN, FMNL0, FMNL2, JSMA, PGD, CarliniWagner, FMNLinf, SuperDeepFool
 from honeykeras.errors import InvalidArgumentError
 
 KINDS = [DDN, FMNL2, FMNLinf, FMNL0]
@@ -36,6 +36,11 @@ def test_l2_distances_are_those_to_a_plane(linear):
         examples = kind(steps=200).generate(model, x, y)
         assert examples.success.all()
         assert sizes(examples.delta, 2) == pytest.approx(expected, rel=0.02)
+    examples = SuperDeepFool().generate(model, x, y)
+    assert examples.success.all()
+    assert sizes(examples.delta, 2) == pytest.approx(expected, rel=0.002)
+    # A plane is met at once: one step to it, one that projects, and one that sees that it is there.
+    assert (examples.gradients <= 3).all()
 
 
 def test_l_infinity_distances_are_those_to_a_plane(linear):
@@ -58,7 +63,7 @@ def test_l0_distances_are_those_to_a_plane(linear):
     assert (found <= least + 2).all()
 
 
-@pytest.mark.parametrize("kind", [DDN, FMNL2], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [DDN, FMNL2, SuperDeepFool], ids=lambda kind: kind.name)
 def test_as_near_as_carlini_wagner_with_a_25th_of_its_gradients(kind, classifier, right):
     examples = kind().generate(classifier, *right)
     peer = CarliniWagner().generate(classifier, *right)
@@ -93,6 +98,33 @@ def test_more_steps_come_nearer(kind, classifier, right):
     assert (distances[1] < distances[0]).any()
     assert (few.gradients == 15).all()
     assert (few.queries == 16).all()
+
+
+class TestSuperDeepFool:
+    def test_counts_a_gradient_for_each_class_that_it_looks_at(self, classifier, right):
+        one, three = (SuperDeepFool(4, candidates).generate(classifier, *right) for candidates in (1, 3))
+        assert set(one.gradients) <= {1, 2, 3, 4}
+        assert set(three.gradients) <= {3, 6, 9, 12}
+        assert (three.queries == three.gradients + 11).all()
+
+    def test_of_more_candidates_than_there_are_classes(self, linear):
+        model, x, y, *_ = linear
+        many = SuperDeepFool(candidates=50).generate(model, x, y)
+        np.testing.assert_array_equal(many.x_adv, SuperDeepFool(candidates=1).generate(model, x, y).x_adv)
+
+    def test_reaches_a_target_by_its_nearest_boundary(self, classifier, right):
+        x, y = right
+        target = (y + 1) % 10
+        examples = SuperDeepFool(targeted=True).generate(classifier, x, target)
+        peer = DDN(targeted=True).generate(classifier, x, target)
+        assert examples.success.mean() > 0.95
+        assert np.median(sizes(examples.delta, 2)) <= 1.15 * np.median(sizes(peer.delta, 2))
+        assert (examples.gradients <= 20).all()
+
+    @pytest.mark.parametrize("settings", [{"steps": 0}, {"candidates": 0}, {"candidates": 1.5}])
+    def test_bad_settings(self, settings):
+        with pytest.raises(InvalidArgumentError, match="must be a whole number"):
+            SuperDeepFool(**settings)
 
 
 @each_kind
