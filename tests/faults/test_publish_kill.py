@@ -1,7 +1,7 @@
 """Publishing that is killed leaves no version that is not whole, and those that serve as they were."""
 
 import os
-import signal
+import shutil
 import subprocess
 import sys
 
@@ -50,22 +50,33 @@ while killed:
     fatal += 1
 """
 
-# Exports a model, and kills itself when it first writes a file of that name, or after that.
-EXPORT = """
+AFTER = ("warmup", "manifest", "replay")
+
+# Exports a model in children, each of which kills itself after a step of its own.
+EXPORT = f"""
 import os, signal, sys
 import honeykeras as hk
 from honeykeras import export, manifest
-from honeykeras.export import leaks, warmup
+from honeykeras.export import warmup
 
-module, name = {"warmup": (warmup, "write"), "manifest": (manifest, "write"), "replay": (warmup, "replay")}[sys.argv[3]]
-really = getattr(module, name)
+hk.models, export.save  # What takes seconds is imported once; nothing runs before there are children.
+steps = {{"warmup": (warmup, "write"), "manifest": (manifest, "write"), "replay": (warmup, "replay")}}
 
-def die(*arguments, **options):
-    really(*arguments, **options)
-    os.kill(os.getpid(), signal.SIGKILL)
+def export_and_die(after):
+    module, name = steps[after]
+    really = getattr(module, name)
+    def die(*arguments, **options):
+        really(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+    setattr(module, name, die)
+    export.save(hk.models.load(sys.argv[1]), f"{{sys.argv[2]}}/{{after}}")
 
-setattr(module, name, die)
-export.save(hk.models.load(sys.argv[1]), sys.argv[2])
+for after in {AFTER}:
+    child = os.fork()
+    if child == 0:
+        export_and_die(after)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 """
 
 
@@ -102,16 +113,20 @@ def test_at_every_step_of_publishing(tmp_path):
     assert count < 59
 
 
-@pytest.mark.parametrize("after", ["warmup", "manifest", "replay"])
-def test_within_an_export(classifier, tmp_path, after):
+def test_within_an_export(classifier, tmp_path):
     hk.models.save(classifier, tmp_path / "model.keras")
-    serving = tmp_path / "serving"
-    export.save(classifier, serving)
-    before = snapshot(serving)
-    command = [sys.executable, "-c", EXPORT, tmp_path / "model.keras", serving, after]
-    assert subprocess.run(command, check=False, capture_output=True).returncode == -signal.SIGKILL
-    assert versions(serving) == {"1"}
-    assert {path: content for path, content in snapshot(serving).items() if path in before} == before
-    assert any(name.startswith(".staged.") for name in os.listdir(serving))
+    export.save(classifier, tmp_path / AFTER[0])
+    for after in AFTER[1:]:
+        shutil.copytree(tmp_path / AFTER[0], tmp_path / after)
+    before = {after: snapshot(tmp_path / after) for after in AFTER}
+    command = [sys.executable, "-c", EXPORT, tmp_path / "model.keras", tmp_path]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for after in AFTER:
+        serving = tmp_path / after
+        assert versions(serving) == {"1"}
+        there = snapshot(serving)
+        assert {path: there.get(path) for path in before[after]} == before[after]
+        assert any(name.startswith(".staged.") for name in os.listdir(serving))
     manifest.check(export.save(classifier, serving))
     assert versions(serving) == {"1", "2"}
