@@ -1,8 +1,11 @@
 import atexit
 import gc
+import hashlib
+import itertools
 import os
 import shutil
 import tempfile
+import types
 
 # Nothing of the user's is read or written.
 os.environ["HONEYKERAS_CACHE"] = tempfile.mkdtemp(prefix="honeykeras-tests-")
@@ -22,6 +25,15 @@ gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
 atexit.register(shutil.rmtree, os.environ["HONEYKERAS_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def keys_that_repeat(request):
+    """Keys that a module draws are the same in each run: what is found must not hang on the luck of a draw."""
+    drawn = (hashlib.sha256(f"{request.module.__name__} {number}".encode()).digest() for number in itertools.count())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("honeykeras.keys.secrets", types.SimpleNamespace(token_bytes=lambda count: next(drawn)[:count]))
+        yield
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ class SuperDeepFool(Attack):
             delta = tf.where(seen.fooled[:, None], _projected(walk.delta, seen), walk.delta + _to_boundary(seen))
             taken = walk.taken + 1
             return _Walk(
-                (tf.reshape(moved(x, delta) - x, tf.shape(delta))) / width,
+                tf.reshape(moved(x, delta) - x, tf.shape(delta)) / width,
                 seen.fooled,
                 tf.where(better[:, None], walk.delta, walk.best),
                 tf.where(better, size, walk.best_size),

@@ -16,6 +16,11 @@ MASTER = bytes(range(32))
 HUGE = pytest.param(10**5000, id="huge")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def keys_that_repeat():
+    """Not here: where keys come from is told."""
+
+
 def make(master=MASTER, input_shape=(4, 4, 1), num_classes=10, **kwargs):
     kwargs.setdefault("pattern", hk.patterns.Scattered())
     return hk.WatermarkKey(master, input_shape, num_classes, **kwargs)
