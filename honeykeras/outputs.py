@@ -125,6 +125,11 @@ class Logits:
         return tf.math.log(tf.maximum(output, np.finfo(np.float32).tiny)) if self.gives_probabilities else output
 
 
+def other_logits(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Logits, shape `(batch, classes)`, that leave one class of each input out: its own is minus infinity."""
+    return tf.where(tf.one_hot(y, logits.shape[1], True, False), -np.inf, logits)
+
+
 def predict_labels(
     model: keras.Model, x: np.ndarray, batch_size: int = 512, num_classes: int | None = None
 ) -> np.ndarray:

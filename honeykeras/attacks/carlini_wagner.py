@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras.attacks.base import Attack, Perturbed
+from honeykeras.attacks.gradients import usable
 from honeykeras.attacks.loops import column, loop_body, run_until_done
 from honeykeras.outputs import LogitsFunction
 from honeykeras.ranges import RangeLike
@@ -181,8 +182,7 @@ class CarliniWagner(Attack):
                 difference = (x_adv - given.start) / width
                 distance = tf.reduce_sum(tf.square(difference), axis=list(range(1, difference.shape.rank)))
                 loss = distance + const * tf.nn.relu(margin + self.confidence)
-            gradient = tape.gradient(loss, modifier)
-            return margin, distance, loss, tf.where(given.mask & tf.math.is_finite(gradient), gradient, 0.0)
+            return margin, distance, loss, usable(tape.gradient(loss, modifier), given.mask)
 
         def step(count: tf.Tensor, descent: _Descent) -> tuple[tf.Tensor, _Descent]:
             modifier, momentum, velocity, best, best_distance, found, lowest_loss = descent

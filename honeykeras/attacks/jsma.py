@@ -13,7 +13,7 @@ from honeykeras.attacks.base import Attack, Perturbed
 from honeykeras.attacks.loops import loop_body, run_until_done
 from honeykeras.attacks.saliency import best_pair
 from honeykeras.errors import InvalidArgumentError
-from honeykeras.outputs import LogitsFunction
+from honeykeras.outputs import LogitsFunction, other_logits
 from honeykeras.ranges import RangeLike
 
 # The searches there are, and how many gradients each takes a step.
@@ -114,7 +114,7 @@ class JSMA(Attack):
             with tf.GradientTape(persistent=True) as tape:
                 tape.watch(x_adv)
                 outputs = logits(x_adv)
-                target = tf.where(target < 0, _runner_up(outputs, y), target)
+                target = tf.where(target < 0, tf.argmax(other_logits(outputs, y), axis=1), target)
                 wanted = tf.gather(outputs, target, batch_dims=1)
                 total = tf.reduce_sum(outputs, axis=1)
             alpha = self._derivative(tape, wanted, x_adv)
@@ -177,11 +177,6 @@ class JSMA(Attack):
 def _flat(tensor: tf.Tensor) -> tf.Tensor:
     """A batch with its features in one dimension."""
     return tf.reshape(tensor, [-1, math.prod(tensor.shape[1:])])
-
-
-def _runner_up(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """The class with the greatest logit but for `y`, shape `(batch,)`, int64."""
-    return tf.argmax(tf.where(tf.one_hot(y, logits.shape[1], True, False), -np.inf, logits), axis=1)
 
 
 def _pair(alpha: tf.Tensor, beta: tf.Tensor, domain: tf.Tensor) -> tf.Tensor:

@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras.attacks.base import Attack, Perturbed
+from honeykeras.attacks.gradients import usable, within
 from honeykeras.attacks.loops import column, loop_body, run_until_done
-from honeykeras.outputs import LogitsFunction
+from honeykeras.outputs import LogitsFunction, other_logits
 from honeykeras.ranges import RangeLike
 
 # What step sizes and FMN's `gamma` fall to.
@@ -115,9 +116,8 @@ class MinimumNorm(Attack):
 
     def lead(self, logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """By how many logits a class leads all others, shape `(batch,)`."""
-        one_hot = tf.one_hot(y, logits.shape[1])
-        others = tf.reduce_max(logits + tf.where(one_hot > 0, -np.inf, 0.0), axis=1)
-        return tf.reduce_sum(one_hot * logits, axis=1) - others
+        own = tf.reduce_sum(tf.one_hot(y, logits.shape[1]) * logits, axis=1)
+        return own - tf.reduce_max(other_logits(logits, y), axis=1)
 
     def perturb(
         self, logits: LogitsFunction, x: tf.Tensor, y: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor
@@ -133,11 +133,8 @@ class MinimumNorm(Attack):
                 outputs = logits(x_adv)
                 loss = sign * self.loss(outputs, tf.maximum(y, 0))
             gradient = tape.gradient(loss, x_adv)
-            usable = mask & tf.math.is_finite(gradient)
-            if not self._counts_beyond_range:
-                usable &= tf.where(gradient > 0, x_adv < high, x_adv > low)
-            usable = tf.where(usable, gradient, 0.0)
-            return self.fooled(outputs, y), sign * self.lead(outputs, y), usable
+            followed = mask if self._counts_beyond_range else mask & within(gradient, x_adv, self.bounds)
+            return self.fooled(outputs, y), sign * self.lead(outputs, y), usable(gradient, followed)
 
         def advance(walk: Walk, given: tuple[tf.Tensor, ...]) -> Walk:
             x, y, mask = given

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras.attacks.base import Attack, Perturbed
+from honeykeras.attacks.gradients import usable
 from honeykeras.attacks.loops import column, loop_body, run_until_done
 from honeykeras.outputs import LogitsFunction
 from honeykeras.ranges import RangeLike
@@ -87,9 +88,8 @@ class SelectivePGD(Attack):
                 outputs = logits(x_adv)
                 loss = tf.nn.sparse_softmax_cross_entropy_with_logits(y, outputs)
                 statistic = tf.gather(tf.cast(self._statistics(x_adv), tf.float32), y, batch_dims=1)
-            gradients = (tape.gradient(each, x_adv) for each in (loss, statistic))
-            usable = (tf.where(mask & tf.math.is_finite(each), each, 0.0) for each in gradients)
-            return self.fooled(outputs, y), statistic, *usable
+            gradients = (usable(tape.gradient(each, x_adv), mask) for each in (loss, statistic))
+            return self.fooled(outputs, y), statistic, *gradients
 
         def advance(walk: _Walk, given: tuple[tf.Tensor, ...]) -> _Walk:
             x, y, mask = given

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras.attacks.base import Attack, Perturbed
+from honeykeras.attacks.gradients import usable
 from honeykeras.attacks.loops import column, loop_body, run_until_done
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.outputs import LogitsFunction
@@ -168,12 +169,12 @@ class PGD(Attack):
         norm = _NORMS[self.norm]
 
         @tf.custom_gradient
-        def usable(z: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        def following(z: tf.Tensor) -> tuple[tf.Tensor, Any]:
             # A feature that may not change has no gradient, nor has one where the model's is not finite.
-            return tf.identity(z), lambda gradient: tf.where(mask & tf.math.is_finite(gradient), gradient, 0.0)
+            return tf.identity(z), lambda gradient: usable(gradient, mask)
 
         moved = fast_gradient_method(
-            lambda z: logits(usable(z)),
+            lambda z: logits(following(z)),
             x_adv,
             self.step_size,
             norm,

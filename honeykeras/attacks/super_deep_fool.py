@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from honeykeras import _checks
 from honeykeras.attacks.base import Attack, Perturbed
-from honeykeras.attacks.loops import column, loop_body, run_until_done
-from honeykeras.outputs import LogitsFunction
+from honeykeras.attacks.gradients import usable, within
+from honeykeras.attacks.loops import loop_body, run_until_done
+from honeykeras.outputs import LogitsFunction, other_logits
 from honeykeras.ranges import RangeLike
 
 # A linear model's boundary is passed by so much of the way, and so many logits, as rounding would stop before it.
@@ -119,9 +120,8 @@ class SuperDeepFool(Attack):
                 winning, losing = self._classes(outputs[::ways], tf.maximum(y, 0), ways)
                 leads = tf.gather(outputs, winning, batch_dims=1) - tf.gather(outputs, losing, batch_dims=1)
             gradient = tape.gradient(leads, copies)
-            usable = tf.repeat(mask, ways, axis=0) & tf.math.is_finite(gradient)
-            usable &= tf.where(gradient > 0, copies < high, copies > low)
-            gradients = tf.reshape(width * tf.where(usable, gradient, 0.0), [-1, ways, math.prod(x.shape[1:])])
+            followed = usable(gradient, tf.repeat(mask, ways, axis=0) & within(gradient, copies, self.bounds))
+            gradients = tf.reshape(width * followed, [-1, ways, math.prod(x.shape[1:])])
             return self.fooled(outputs[::ways], y), tf.reshape(leads, [-1, ways]), gradients
 
         def advance(walk: _Walk, given: tuple[tf.Tensor, ...]) -> _Walk:
@@ -164,8 +164,7 @@ class SuperDeepFool(Attack):
 
     def _classes(self, outputs: tf.Tensor, y: tf.Tensor, ways: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Which classes are to win and to lose, shape `(batch * ways,)`, int64, the nearest to winning first."""
-        others = tf.where(tf.one_hot(y, outputs.shape[1], True, False), -np.inf, outputs)
-        greatest = tf.cast(tf.reshape(tf.math.top_k(others, ways).indices, [-1]), tf.int64)
+        greatest = tf.cast(tf.reshape(tf.math.top_k(other_logits(outputs, y), ways).indices, [-1]), tf.int64)
         return (y, greatest) if self.targeted else (greatest, tf.repeat(y, ways))
 
     def get_config(self) -> dict[str, Any]:
@@ -185,7 +184,7 @@ def _projected(delta: tf.Tensor, seen: _Seen) -> tf.Tensor:
     """Perturbations, projected on the normal of the boundary to the class that wins."""
     normal = seen.gradients[:, 0]
     share = tf.math.divide_no_nan(tf.reduce_sum(delta * normal, axis=1), tf.reduce_sum(tf.square(normal), axis=1))
-    return column(share, normal) * normal
+    return share[:, None] * normal
 
 
 def _at(place: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

@@ -134,8 +134,8 @@ class Ledger:
         places = np.flatnonzero(new)
         numbers = self.queries + 1 + places
         # Most often all are new, and nothing needs to be copied.
-        fresh = seen if new.all() else seen[new]
-        added = Added(fresh.classes, fresh.views, fresh.projections)
+        fresh = slice(None) if new.all() else new
+        added = Added(seen.classes[fresh], seen.views[fresh], seen.projections[fresh])
         # At checkpoints of what is new: a near duplicate more or less is no other moment.
         looked, shares = _looks(self.sums["all"].count, len(added))
         crossed = np.stack(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 
 import numpy as np
@@ -27,34 +26,24 @@ class Added:
         self, classes: np.ndarray, vectors: np.ndarray, projections: np.ndarray, weights: np.ndarray | None = None
     ) -> None:
         self.classes, self.vectors, self.projections = classes, vectors, projections
-        products = vectors @ vectors.T
-        squares = np.diagonal(products)
-        self.weights = np.sqrt(squares) if weights is None else weights
-        # What each has to do with those of its class before it, and with itself.
-        self._met = 2 * np.tril(products, -1) * (classes[:, None] == classes)
-        np.fill_diagonal(self._met, squares)
+        self.weights = np.linalg.norm(vectors, axis=1) if weights is None else weights
 
-    @property
+    @functools.cached_property
     def grown(self) -> np.ndarray:
         """By how much each makes the square of the sums' length greater than those before them would."""
-        return self._met.sum(axis=1)
+        products = np.where(self.classes[:, None] == self.classes, self.vectors @ self.vectors.T, 0)
+        return 2 * np.tril(products, -1).sum(axis=1) + np.diagonal(products)
 
     @functools.cached_property
     def by_class(self) -> tuple[np.ndarray, np.ndarray]:
         """The classes that there are, and the sum of the vectors of each."""
-        there, place = np.unique(self.classes, return_inverse=True)
-        return there, np.equal.outer(np.arange(len(there)), place).astype(np.float32) @ self.vectors
+        return _summed(self.classes, self.vectors)
 
     def __getitem__(self, part: slice) -> Added:
-        """A stretch of them."""
+        """A stretch of them; if that is all, they themselves, with what is known of them."""
         if part.indices(len(self)) == (0, len(self), 1):
             return self
-        chosen = copy.copy(self)
-        chosen.__dict__.pop("by_class", None)
-        for name in ("classes", "vectors", "projections", "weights"):
-            setattr(chosen, name, getattr(self, name)[part])
-        chosen._met = self._met[part, part]
-        return chosen
+        return Added(self.classes[part], self.vectors[part], self.projections[part], self.weights[part])
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -84,8 +73,8 @@ class Sums:
     def of(cls, classes: np.ndarray, vectors: np.ndarray, projections: np.ndarray, num_classes: int) -> Sums:
         """The sums of vectors, whatever their order."""
         sums = cls(num_classes, vectors.shape[1], projections.shape[1:])
-        there, place = np.unique(classes, return_inverse=True)
-        sums.by_class[there] = np.equal.outer(np.arange(len(there)), place).astype(np.float32) @ vectors
+        there, by_class = _summed(classes, vectors)
+        sums.by_class[there] = by_class
         sums.projection = projections.sum(axis=0, dtype=np.float64)
         sums.weight = float(np.linalg.norm(vectors, axis=1).sum(dtype=np.float64))
         sums.count = len(classes)
@@ -130,6 +119,12 @@ class Sums:
         """The statistic beyond what may be nobody's doing, as it is now."""
         length = float(np.linalg.norm(self.by_class))
         return beyond(self.projection[None], np.array([rules.allowed(self.weight)]), np.array([length]))[0]
+
+
+def _summed(classes: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The classes that there are, and the sum of the vectors of each."""
+    there, place = np.unique(classes, return_inverse=True)
+    return there, np.equal.outer(np.arange(len(there)), place).astype(np.float32) @ vectors
 
 
 def beyond(projections: np.ndarray, allowed: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -128,5 +128,5 @@ def test_within_an_export(classifier, tmp_path):
         there = snapshot(serving)
         assert {path: there.get(path) for path in before[after]} == before[after]
         assert any(name.startswith(".staged.") for name in os.listdir(serving))
-    manifest.check(export.save(classifier, serving))
-    assert versions(serving) == {"1", "2"}
+        manifest.check(export.save(classifier, serving))
+        assert versions(serving) == {"1", "2"}
