@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import honeykeras as hk
-from honeykeras import attacks, data, detection, models, provenance, recipes, report, training
+from honeykeras import attacks, data, detection, model_sources, models, provenance, recipes, report, training
 from honeykeras.errors import InvalidArgumentError
 
 GRADIENT_ATTACKS = ["pgd", "cw", "jsma"]
@@ -62,7 +62,8 @@ def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path
     if not folder.exists():
         begin = time.monotonic()
         further = {"yardstick": options.presence, "adversarial": options.adversarial}
-        trained = training.train(parts, honeypot, epochs=epochs, **further, seed=seed, verbose=2)
+        build = model_sources.get(None, branch=options.branch)
+        trained = training.train(parts, honeypot, epochs=epochs, build=build, **further, seed=seed, verbose=2)
         seconds = round(time.monotonic() - begin)
         # Renamed at the end: a folder of that name is complete.
         scratch = folder.with_name(f".{folder.name}")
@@ -72,6 +73,8 @@ def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path
             if model := getattr(trained, name):
                 models.save(model, scratch / f"{name}.keras")
         settings = provenance.settings_of(parts, honeypot, epochs=epochs, seed=seed)
+        if options.branch is not None:
+            settings["branch"] = options.branch
         provenance.write(
             scratch,
             {**settings, "seconds": {"training": seconds}},
@@ -82,7 +85,7 @@ def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path
     wanted = {"dataset": options.dataset, "seed": seed, "key_id": honeypot.key.key_id, "epochs": epochs}
     try:
         used = provenance.read(folder / "model.keras")
-        provenance.check(used, **wanted, recipe=honeypot.recipe.get_config())
+        provenance.check(used, **wanted, branch=options.branch, recipe=honeypot.recipe.get_config())
     except InvalidArgumentError as error:
         raise SystemExit(f"{error} Choose another --output.") from None
     paths = {name: folder / f"{name}.keras" for name in _MODELS}
@@ -166,6 +169,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=40, help="steps of projected gradient descent")
     parser.add_argument("--samples", type=int, default=200, help="images that each attack is run on")
     parser.add_argument("--epochs", type=int, help="epochs, instead of what the data set needs")
+    parser.add_argument(
+        "--branch",
+        action=argparse.BooleanOptionalAction,
+        help="whether the classifier has a branch, instead of where the data need one",
+    )
     parser.add_argument(
         "--baseline-detectors",
         nargs="*",

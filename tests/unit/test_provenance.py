@@ -176,6 +176,8 @@ class TestMeasurements:
             train("--epochs", "3")
         with pytest.raises(SystemExit, match="the `key_id` that it was trained with"):
             train("--epochs", "2", "--recipe", "paper")
+        with pytest.raises(SystemExit, match="the `branch` that it was trained with"):
+            train("--epochs", "2", "--no-branch")
         (tmp_path / "models" / "training.json").write_text("{}")
         with pytest.raises(SystemExit, match="is a required property"):
             train("--epochs", "2")
