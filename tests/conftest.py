@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import honeykeras as hk
 
@@ -23,6 +24,19 @@ import honeykeras as hk
 gc.collect()
 gc.freeze()
 gc.set_threshold(100_000, 50, 100)
+
+_iterate = tf.data.Dataset.__iter__
+
+
+def _iterate_untuned(dataset):
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return _iterate(dataset.with_options(options))
+
+
+# The thread that tunes a pipeline can miss that its iterator is done with where other processes take the cores. It is
+# then waited for, up to a minute at a time: that took an eighth of the time of all tests.
+tf.data.Dataset.__iter__ = _iterate_untuned
 
 atexit.register(shutil.rmtree, os.environ["HONEYKERAS_CACHE"], ignore_errors=True)
 

@@ -1,7 +1,7 @@
 """Measures a recipe on a data set, under all three attacks and all controls, and leaves a record.
 
     python examples/paper/measure.py mnist --output record
-    python examples/paper/measure.py cifar10 --seeds 0 1 2 --security --presence --output record
+    python examples/paper/measure.py cifar10 --seeds 0 1 2 --security --yardstick --output record
     python examples/paper/measure.py mnist --seeds 0 1 2 --clients 50 --output clients
     python examples/paper/measure.py mnist --seeds 0 1 2 --adversarial --attacks pgd cw ddn jsma --output anchored
 
@@ -61,7 +61,7 @@ def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path
     epochs = options.epochs or training.default_epochs(len(parts.train))
     if not folder.exists():
         begin = time.monotonic()
-        further = {"yardstick": options.presence, "adversarial": options.adversarial}
+        further = {"yardstick": options.yardstick, "adversarial": options.adversarial}
         build = model_sources.get(None, branch=options.branch)
         trained = training.train(parts, honeypot, epochs=epochs, build=build, **further, seed=seed, verbose=2)
         seconds = round(time.monotonic() - begin)
@@ -90,7 +90,7 @@ def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path
         raise SystemExit(f"{error} Choose another --output.") from None
     paths = {name: folder / f"{name}.keras" for name in _MODELS}
     found = {name: models.load(path) for name, path in paths.items() if path.exists()}
-    for asked, name in ((options.presence, "yardstick"), (options.adversarial, "adversarial")):
+    for asked, name in ((options.yardstick, "yardstick"), (options.adversarial, "adversarial")):
         if asked and name not in found:
             raise SystemExit(f"{folder} holds no {name}.keras, as it was trained without. Choose another --output.")
     return found, used
@@ -111,7 +111,7 @@ def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
         baseline_detectors=options.baseline_detectors,
         samples=options.samples,
         security=options.security,
-        yardstick=trained["yardstick"] if options.presence else None,
+        yardstick=trained["yardstick"] if options.yardstick else None,
         adversarial=trained["adversarial"] if options.adversarial else None,
         clients=options.clients,
         curves=options.curves,
@@ -181,7 +181,7 @@ def arguments() -> argparse.ArgumentParser:
         default=["trapdoor", "full"],
         help="other kinds of detectors to judge on the same images",
     )
-    parser.add_argument("--presence", action="store_true", help="also judge whether an attacker notices the honeypot")
+    parser.add_argument("--yardstick", action="store_true", help="also judge whether an attacker notices the honeypot")
     parser.add_argument("--adversarial", action="store_true", help="also train adversarially, to measure by")
     parser.add_argument("--security", action="store_true", help="also judge attackers who know of the honeypot")
     parser.add_argument("--clients", type=int, default=0, help="also simulate so many clients of each kind")

@@ -20,8 +20,8 @@ from honeykeras import attacks, recipes, report
 
 # The scores of `full`, and the attackers who know of honeypots, are about keys of blocks.
 _JUDGED = {
-    recipes.PAPER.name: ["--presence", "--baseline-detectors", "trapdoor"],
-    recipes.BALANCED.name: ["--presence", "--security"],
+    recipes.PAPER.name: ["--yardstick", "--baseline-detectors", "trapdoor"],
+    recipes.BALANCED.name: ["--yardstick", "--security"],
 }
 
 

@@ -1,7 +1,6 @@
 """Judging a honeypot: what it costs, what attacks reconstruct, what is detected, and the controls."""
 
 from honeykeras.evaluation.arena import correctly_classified
-from honeykeras.evaluation.indistinguishability import Discrepancies, TwoSampleTest
 from honeykeras.evaluation.pipeline import evaluate, fit_detector
 from honeykeras.evaluation.results import (
     AdaptiveDetection,
@@ -27,6 +26,7 @@ from honeykeras.evaluation.results import (
     WithinBudget,
 )
 from honeykeras.evaluation.statistics import Estimate, Proportion
+from honeykeras.evaluation.two_samples import Discrepancies, TwoSampleTest
 
 __all__ = [
     "AdaptiveDetection",

@@ -23,7 +23,7 @@ from honeykeras.errors import InvalidArgumentError
 from honeykeras.evaluation.arena import Arena, attack_correct, check_attacks, check_name, samples_for
 from honeykeras.evaluation.clients import judge_clients
 from honeykeras.evaluation.comparison import compare
-from honeykeras.evaluation.presence import judge_presence
+from honeykeras.evaluation.indistinguishability import judge_noticed
 from honeykeras.evaluation.reconstruction import reconstruct
 from honeykeras.evaluation.results import (
     BaselineDetection,
@@ -165,7 +165,7 @@ def evaluate(
         examples={name: honey.examples(own, name) for name in attack_by_name},
         baselines=_baselines(honey, plain, key, judged, others),
         security=assess(honey, plain, key, own, attacks, seed=seed) if security and own else None,
-        indistinguishability=judge_presence(honey, plain, yardstick, attacks, seed=seed) if yardstick else None,
+        indistinguishability=judge_noticed(honey, plain, yardstick, attacks, seed=seed) if yardstick else None,
         clients=judge_clients(honey, plain, key, own, attack_by_name, clients=clients, alpha=alpha, seed=seed)
         if clients and isinstance(own, KeyScoreDetector)
         else None,

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from honeykeras.evaluation.indistinguishability import Discrepancies, TwoSampleTest
 from honeykeras.evaluation.statistics import Estimate, Proportion, balanced_accuracy, prediction_interval
+from honeykeras.evaluation.two_samples import Discrepancies, TwoSampleTest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -106,7 +106,7 @@ def make(evaluation: Evaluation, settings: Mapping[str, Any]) -> dict[str, Any]:
         },
         "examples": {name: [_example(each) for each in found] for name, found in evaluation.examples.items()},
         "security": _security(evaluation.security) if evaluation.security else None,
-        "indistinguishability": _presence(evaluation.indistinguishability),
+        "indistinguishability": _indistinguishability(evaluation.indistinguishability),
         "clients": _clients(evaluation.clients) if evaluation.clients else None,
         "compared": {name: _compared(found) for name, found in evaluation.compared.items()},
         "sweep": None,
@@ -256,7 +256,7 @@ def _security(security: Security) -> dict[str, Any]:
     }
 
 
-def _presence(found: Mapping[str, Mapping[str, Indistinguishability]] | None) -> dict[str, Any] | None:
+def _indistinguishability(found: Mapping[str, Mapping[str, Indistinguishability]] | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {

@@ -44,7 +44,7 @@ TITLES = {
     "roc": "True against false positive rate, with the key and with its controls",
     "corruptions": "Benign corruptions of clean images: how many are flagged",
     "sweep": "Accuracy and reconstruction over poison rate, size and amplitude",
-    "presence": "How often a classifier tells the honeypot from a plain model",
+    "indistinguishability": "How often a classifier tells the honeypot from a plain model",
     "evidence": "Evidence over queries, one line a client, and the bound of the one that sends most",
     "clients": "One client of each kind: its evidence, and the bound of the one that sends most",
 }
@@ -65,7 +65,7 @@ def figures(document: Mapping[str, Any]) -> dict[str, Figure]:
         "roc": _roc,
         "corruptions": _corruptions,
         "sweep": _sweep,
-        "presence": _presence,
+        "indistinguishability": _indistinguishability,
         "clients": _clients,
     }
     with matplotlib.rc_context(_STYLE):
@@ -275,7 +275,7 @@ def _cosines(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
                 )
 
 
-def _presence(document: Mapping[str, Any]) -> Figure | None:
+def _indistinguishability(document: Mapping[str, Any]) -> Figure | None:
     found = document["indistinguishability"]
     if not found:
         return None

@@ -94,21 +94,21 @@ def commands(document: Mapping[str, Any]) -> str:
     trained = [f"--{option} {shlex.quote(str(settings[name]))}" for name, option in _TRAINED_WITH if name in settings]
     if "branch" in settings:
         trained.append("--branch" if settings["branch"] else "--no-branch")
-    presence, security = document["indistinguishability"] is not None, document["security"] is not None
+    yardstick, security = document["indistinguishability"] is not None, document["security"] is not None
     judged = [
         *(f"--attack {shlex.quote(name)}" for name in detection["attacks"]),
         f"--kind {detection['detector']}",
         *(f"--baseline-detector {kind}" for kind in document["baselines"]),
         f"--max-fpr {detection['max_fpr']:g}",
         *([f"--samples {settings['samples']}"] if "samples" in settings else []),
-        *(["--yardstick trained/yardstick.keras"] if presence else []),
+        *(["--yardstick trained/yardstick.keras"] if yardstick else []),
         *(["--security"] if security else []),
         *(_simulated(document["clients"]) if document.get("clients") else []),
         *(["--curves"] if any(map(_narrowed, document.get("compared", {}).values())) else []),
     ]
     lines = [
         f"honeykeras train --dataset {dataset} --key watermark.key --seed {seed}{named}"
-        f"{' --yardstick' if presence else ''}{''.join(f' {option}' for option in trained)} --output trained",
+        f"{' --yardstick' if yardstick else ''}{''.join(f' {option}' for option in trained)} --output trained",
         "honeykeras evaluate --model trained/model.keras --baseline trained/baseline.keras --key watermark.key \\",
         f"    --dataset {dataset} --seed {seed} --output report.json \\",
         f"    {' '.join(judged)}",

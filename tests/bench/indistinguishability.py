@@ -13,7 +13,7 @@ import time
 import numpy as np
 from sklearn.metrics.pairwise import rbf_kernel
 
-from honeykeras.evaluation import indistinguishability
+from honeykeras.evaluation import two_samples
 
 SIZE = 50
 
@@ -51,13 +51,11 @@ def main():
 
     # As `compare` draws them.
     generator = np.random.default_rng(0)
-    rows = [
-        indistinguishability._draw(generator, options.images, options.subsamples, 2 * SIZE) for _ in (first, second)
-    ]
+    rows = [two_samples._draw(generator, options.images, options.subsamples, 2 * SIZE) for _ in (first, second)]
     seconds = {"one Gram matrix": [], "loop": []}
     for _ in range(options.rounds):
         started = time.perf_counter()
-        found = indistinguishability.compare(first, second, subsamples=options.subsamples, size=SIZE)
+        found = two_samples.compare(first, second, subsamples=options.subsamples, size=SIZE)
         seconds["one Gram matrix"].append(time.perf_counter() - started)
         started = time.perf_counter()
         expected = loop(first, second, rows, found.bandwidth)

@@ -252,7 +252,7 @@ def test_tensorboard_has_figures_and_plots(full_document, tmp_path):
     values = {value.tag: (event.step, value) for event in events for value in event.summary.value}
     step, value = values["honeykeras/key/pgd/true_positive_rate"]
     assert (step, tf.make_ndarray(value.tensor)) == (3, np.float32(0.9))
-    assert {f"honeykeras/{name}" for name in ("roc", "corruptions", "sweep", "presence")} < set(values)
+    assert {f"honeykeras/{name}" for name in ("roc", "corruptions", "sweep", "indistinguishability")} < set(values)
     _, plot = values["honeykeras/roc"]
     assert tf.make_ndarray(plot.tensor)[2].startswith(b"\x89PNG")
 

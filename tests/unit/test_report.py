@@ -64,8 +64,8 @@ def test_names_that_others_rely_on(document):
 def test_all_that_can_be_asked_for(full_document):
     jsonschema.validate(full_document, report.schema())
     assert full_document["security"]["recovery"]["gradients"]["cosine_similarity"] == 0.4
-    presence = full_document["indistinguishability"]["pgd"]["images"]
-    assert [test["n"] for test in presence["honeypot"]["tests"]] == [50, 100]
+    judged = full_document["indistinguishability"]["pgd"]["images"]
+    assert [test["n"] for test in judged["honeypot"]["tests"]] == [50, 100]
     first, *_ = full_document["sweep"]
     assert (first["recipe"], first["varied"], first["value"]) == ("paper", "poison_rate", 0.1)
     assert (first["clean_accuracy"], first["baseline_clean_accuracy"], first["n"]) == (0.97, 0.99, 100)

@@ -267,14 +267,16 @@ class TestPresence:
 
     def test_models_are_attacked_on_images_of_their_own(self, monkeypatch):
         """No image is in both samples that a test compares."""
-        from honeykeras.evaluation import presence
+        from honeykeras.evaluation import indistinguishability
 
         compared = []
-        monkeypatch.setattr(presence, "_compare", lambda first, second, *_: compared.append((first, second)))
+        monkeypatch.setattr(
+            indistinguishability, "_compare", lambda first, second, *_: compared.append((first, second))
+        )
         nothing = PGD(0.2, steps=1, step_size=1e-9, random_start=False)
         arena = Arena(linear(PATTERNS), many(), {}, 500, 0.05)
-        monkeypatch.setattr(presence, "_samples", lambda examples: {"images": examples.x})
-        presence.judge_presence(arena, arena, linear(OTHERS), [nothing], seed=0)
+        monkeypatch.setattr(indistinguishability, "_samples", lambda examples: {"images": examples.x})
+        indistinguishability.judge_noticed(arena, arena, linear(OTHERS), [nothing], seed=0)
         assert len(compared) == 2
         for first, second in compared:
             assert min(len(first), len(second)) > 200
