@@ -222,6 +222,10 @@ def fit_classifier(
         callbacks += kept.callbacks()
     # After the poisoning: what hardens the model goes through the data set that was poisoned, and is not to count here.
     batches = shuffled(samples.unbatch(), seed, counter, size=len(data.train)).batch(batch_size)
+    if not model.optimizer.built:
+        # The first step would make its variables, and be traced twice for it.
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
     history = model.fit(
         batches.prefetch(2),
         epochs=epochs,

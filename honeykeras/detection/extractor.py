@@ -98,6 +98,8 @@ def _train(
         loss=keras.losses.CosineSimilarity(),
         jit_compile=False,
     )
+    # The first step would make its variables, and be traced twice for it.
+    network.optimizer.build(network.trainable_variables)
 
     def draw(batch: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         draws = _Draws(tf.stack([tf.constant(seed, tf.int64), step]))
