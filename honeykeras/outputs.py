@@ -90,24 +90,18 @@ class Logits:
         except Exception as error:  # A model is anybody's code.
             raise _cannot_take(input_shape, error) from error
         sample = sample.astype(np.float32)
+        self._graph = trace.graph
         self.num_classes = output.shape[1]
         self.gives_probabilities = bool((sample >= 0).all() and (np.abs(sample.sum(axis=1) - 1) < _TOLERANCE).all())
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         return self.of_output(self._model(x, training=False))
 
-    def check_gradient(self, input_shape: Sequence[int]) -> None:
+    def check_gradient(self) -> None:
         """Raises `ModelError` unless logits have a gradient with respect to inputs."""
-
-        def gradient(x: tf.Tensor) -> tf.Tensor | None:
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                logits = self(x)
-            return tape.gradient(logits, x)
-
-        spec = tf.TensorSpec([None, *input_shape], tf.float32)
         try:
-            found = tf.function(gradient, autograph=False).get_concrete_function(spec).structured_outputs
+            with self._graph.as_default():
+                (found,) = tf.gradients(self._graph.outputs, self._graph.inputs[0])
         except LookupError:  # TensorFlow's, for an operation that has none.
             found = None
         if found is None:

@@ -110,7 +110,7 @@ def preflight(
     steps = math.ceil(len(data.train) / batch_size)
     classifier = build(data, seed=seed, steps=epochs * steps)
     logits = Logits(classifier.model, data.input_shape, data.num_classes)
-    logits.check_gradient(data.input_shape)
+    logits.check_gradient()
     family = FAMILIES[recipe.family].for_inputs(data.input_shape)
     key = WatermarkKey.generate(data.input_shape, data.num_classes, pattern=family, input_range=data.input_range)
     again = build(data, seed=seed, steps=epochs * steps)

@@ -216,7 +216,7 @@ class Attack(abc.ABC):
     def _look(self, model: keras.Model, input_shape: tuple[int, ...]) -> Logits:
         """The logits of a model that the attack can work on."""
         logits = Logits(model, input_shape)
-        logits.check_gradient(input_shape)
+        logits.check_gradient()
         return logits
 
     def _runner(self, attack: _Function, input_shape: tuple[int, ...]) -> _Run:

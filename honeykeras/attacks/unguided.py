@@ -6,12 +6,13 @@ import abc
 import math
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from honeykeras import _checks, random_patterns
 from honeykeras.attacks.base import Attack, Perturbed
-from honeykeras.outputs import LogitsFunction
+from honeykeras.outputs import Logits, LogitsFunction
 from honeykeras.ranges import RangeLike
 
 # How many pixels a side of a block has, as a share of an image's.
@@ -78,6 +79,10 @@ class Unguided(Attack):
 
     def get_config(self) -> dict[str, Any]:
         return {"epsilon": self.epsilon, **super().get_config()}
+
+    def _look(self, model: keras.Model, input_shape: tuple[int, ...]) -> Logits:
+        # One without a gradient will do.
+        return Logits(model, input_shape)
 
 
 class Noise(Unguided):

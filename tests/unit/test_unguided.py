@@ -53,6 +53,13 @@ def test_fools_by_chance_and_for_nothing(kind, classifier, right):
 
 
 @each_kind
+def test_need_no_gradient(kind):
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Lambda(keras.ops.sign)])
+    x = np.full((5, 4, 4, 1), 0.5, np.float32)
+    assert kind(0.25).generate(model, x, np.zeros(5, int)).x_adv.shape == x.shape
+
+
+@each_kind
 def test_a_seed_repeats_it_in_whatever_batches(kind, classifier, right):
     x, y = right
     whole = kind(0.3, seed=3).generate(classifier, x, y).x_adv
