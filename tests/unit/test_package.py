@@ -97,6 +97,7 @@ def test_missing_command_line_packages_are_named():
     [
         "README.md",
         "docs/keys.md",
+        "docs/training.md",
         "docs/planting.md",
         "docs/attacks.md",
         "docs/detection.md",
