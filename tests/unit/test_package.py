@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import importlib.resources
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -131,3 +132,20 @@ def test_documented_python_runs(name, tmp_path, monkeypatch):
     assert blocks
     for block in blocks:
         exec(block, names)  # noqa: S102
+
+
+def test_documented_sweep_is_one(digits, evaluation, sweep_results, monkeypatch):
+    """It takes minutes, so that its results are made up; what it is called with is looked at."""
+    (block,) = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs/report.md").read_text(), re.DOTALL)
+    run, called = hk.sweep.run, []
+
+    def quick(*args, **kwargs):
+        called.append(inspect.signature(run).bind(*args, **kwargs).arguments)
+        return sweep_results
+
+    monkeypatch.setattr(hk.sweep, "run", quick)
+    names = {"hk": hk, "data": digits, "master": bytes(32), "evaluation": evaluation, "settings": {}}
+    exec(block, names)  # noqa: S102
+    (arguments,) = called
+    assert {point.recipe.name for point in arguments["points"]} == {"paper", "balanced"}
+    assert len(names["document"]["sweep"]) == len(sweep_results)
