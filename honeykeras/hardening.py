@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import passes, random_patterns, survey
+from honeykeras import _optimizers, passes, random_patterns, survey
 from honeykeras._files import PathLike, as_path
 from honeykeras.outputs import Logits
 from honeykeras.ranges import InputRange
@@ -166,6 +166,7 @@ class Hardening:
         self._strategy = model.distribute_strategy
         # Every replica needs an input.
         self._batch_size = max(batch_size, self._strategy.num_replicas_in_sync)
+        _optimizers.build(model)
         with self._strategy.scope():
             self._optimizer = _twin(model.optimizer)
             self._optimizer.build(model.trainable_variables)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from honeykeras import _checks, model_sources
+from honeykeras import _checks, _optimizers, model_sources
 from honeykeras._files import PathLike, as_path
 from honeykeras._messages import reason
 from honeykeras.adversarial import SURROGATES, AdversarialTraining, adversarial_epochs, surrogate_epochs
@@ -222,10 +222,7 @@ def fit_classifier(
         callbacks += kept.callbacks()
     # After the poisoning: what hardens the model goes through the data set that was poisoned, and is not to count here.
     batches = shuffled(samples.unbatch(), seed, counter, size=len(data.train)).batch(batch_size)
-    if not model.optimizer.built:
-        # The first step would make its variables, and be traced twice for it.
-        with model.distribute_strategy.scope():
-            model.optimizer.build(model.trainable_variables)
+    _optimizers.build(model)
     history = model.fit(
         batches.prefetch(2),
         epochs=epochs,

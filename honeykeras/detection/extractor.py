@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks, corruptions
+from honeykeras import _checks, _optimizers, corruptions
 from honeykeras._files import PathLike
 from honeykeras.detection import extractor_cache
 from honeykeras.errors import InvalidArgumentError
@@ -98,8 +98,7 @@ def _train(
         loss=keras.losses.CosineSimilarity(),
         jit_compile=False,
     )
-    # The first step would make its variables, and be traced twice for it.
-    network.optimizer.build(network.trainable_variables)
+    _optimizers.build(network)
 
     def draw(batch: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         draws = _Draws(tf.stack([tf.constant(seed, tf.int64), step]))
