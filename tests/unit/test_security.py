@@ -238,7 +238,7 @@ def noticed():
     )
 
 
-class TestPresence:
+class TestIndistinguishability:
     """Whether the honeypot can be noticed, and a model like the plain one cannot."""
 
     def test_perturbations_give_a_honeypot_away_that_is_all_they_show(self, noticed):

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from honeykeras.attacks import Noise, RandomBlocks, Stripes
+from honeykeras.attacks import PGD, Noise, RandomBlocks, Stripes
+from honeykeras.errors import ModelError
 
 KINDS = [Noise, Stripes, RandomBlocks]
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -54,8 +55,11 @@ def test_fools_by_chance_and_for_nothing(kind, classifier, right):
 
 @each_kind
 def test_need_no_gradient(kind):
-    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Lambda(keras.ops.sign)])
+    rounded = keras.layers.Lambda(lambda x: keras.ops.cast(keras.ops.cast(9 * x, "int32"), "float32"))
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), rounded])
     x = np.full((5, 4, 4, 1), 0.5, np.float32)
+    with pytest.raises(ModelError, match="must have a gradient"):
+        PGD(0.25).generate(model, x, np.zeros(5, int))
     assert kind(0.25).generate(model, x, np.zeros(5, int)).x_adv.shape == x.shape
 
 
