@@ -7,6 +7,7 @@ Without `--output` the tables in the pages are replaced.
 """
 
 import argparse
+import itertools
 import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator
@@ -22,34 +23,29 @@ _ROOT = _HERE.parents[1]
 Row = list[str]
 
 
-def past(documents: list[dict]) -> Iterator[Row]:
-    """What gets past, an attacker a row, and the accuracy; beside it what was trained adversarially, if that was."""
-    # Records that are older than budgets count whatever distance an attack went.
-    counts_within = all("budget" in each for each in documents[0]["compared"].values())
-    anchored = "adversarial_clean_accuracy" in documents[0]["viability"]
-    yield [
-        "in percent",
-        *(["within"] if counts_within else []),
-        "undetected, mean",
-        "worst",
-        *(["adversarially trained: fooled, mean", "worst"] if anchored else []),
-        "plain: fooled, mean",
-    ]
+def past(documents: list[dict]) -> list[Row]:
+    """What gets past, an attacker a row, and the accuracy; columns that the records know nothing of are left out."""
+    fooled = "adversarially trained: fooled, mean", "worst", "plain: fooled, mean"
+    rows = [["in percent", "within", "undetected, mean", "worst", *fooled]]
     for name in documents[0]["compared"]:
         found = [document["compared"][name] for document in documents]
         undetected = [each["honeypot"]["undetected_rate"] for each in found]
         adversarial, plain = (
             [each[kind]["fooled_rate"] for each in found if each[kind]] for kind in ("adversarial", "plain")
         )
-        within = [narrative.budget(found[0]["norm"], found[0]["budget"])] if counts_within else []
-        anchor = _both(adversarial, max) if anchored else []
-        yield [narrative.attack_name(name), *within, *_both(undetected, max), *anchor, _mean(plain)]
+        # Records that are older than budgets count whatever distance an attack went.
+        within = narrative.budget(found[0]["norm"], found[0]["budget"]) if "budget" in found[0] else ""
+        rows.append(
+            [narrative.attack_name(name), within, *_both(undetected, max), *_both(adversarial, max), _mean(plain)]
+        )
+    viability = [document["viability"] for document in documents]
     honeypot, adversarial, plain = (
-        [document["viability"].get(f"{kind}clean_accuracy") for document in documents]
-        for kind in ("", "adversarial_", "baseline_")
+        [each[name] for each in viability if name in each]
+        for name in ("clean_accuracy", "adversarial_clean_accuracy", "baseline_clean_accuracy")
     )
-    within, anchor = [""] if counts_within else [], _both(adversarial, min) if anchored else []
-    yield ["clean accuracy", *within, *_both(honeypot, min), *anchor, _mean(plain)]
+    rows.append(["clean accuracy", "", *_both(honeypot, min), *_both(adversarial, min), _mean(plain)])
+    known = [any(cells) for cells in zip(*rows[1:], strict=True)]
+    return [list(itertools.compress(row, known)) for row in rows]
 
 
 def attackers(documents: list[dict]) -> Iterator[Row]:
