@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from honeykeras import _checks, survey
+from honeykeras import _checks, surrogates, survey, transfer_examples
 from honeykeras._files import PathLike
 from honeykeras.hardening import Hardens, Samples
 from honeykeras.ranges import InputRange, RangeLike
@@ -17,9 +16,6 @@ from honeykeras.recipes import Recipe
 # As in Madry et al. 2018, with steps as large as few of them need.
 _STEPS, _WARM_UP = 5, 0.3
 _CHUNK = 256
-
-SURROGATES = 2
-"""How many plain models `training.train` trains for a recipe that has examples of others' attacks."""
 
 
 class AdversarialTraining(Hardens):
@@ -91,27 +87,19 @@ class AdversarialTraining(Hardens):
         self.harden(self._trained_on, self._recipe)
 
 
-def adversarial_epochs(recipe: Recipe, epochs: int) -> int:
+def adversarial_epochs(recipe: Recipe, epochs: int, samples: int) -> int:
     """How many epochs of adversarial training take as many passes through the model as a honeypot's training.
 
     Args:
         recipe: The honeypot's recipe.
         epochs: How many epochs its training takes.
+        samples: How many training samples there are.
     """
-    attacking = (1 - recipe.random_share - recipe.transfer_share) * recipe.adversarial_steps
-    hardening = attacking + 1 if recipe.adversarial_epsilon else float(recipe.alignment > 0)
+    attacked = 1 - recipe.random_share - recipe.transfer_share if recipe.adversarial_epsilon else 0
+    examples = 1 + attacked * recipe.adversarial_steps if recipe.adds_examples else float(recipe.alignment > 0)
     # The gradient of a gradient takes another pass forward and back.
     aligning = 2 if recipe.alignment else 0
-    passes = epochs * (1 + recipe.adversarial_share * (hardening + aligning))
+    passes = epochs * (1 + recipe.adversarial_share * (examples + aligning))
     if recipe.transfer_share:
-        passes += SURROGATES * surrogate_epochs(epochs)
+        passes += (surrogates.SAMPLES + surrogates.COUNT * transfer_examples.gradients(samples)) / samples
     return max(1, round(passes / (1 + _STEPS + 1)))
-
-
-def surrogate_epochs(epochs: int) -> int:
-    """How many epochs the models are trained that others' attacks stand for: enough to be fooled as others are.
-
-    Args:
-        epochs: How many epochs the honeypot's training takes.
-    """
-    return max(1, math.ceil(epochs / 3))

@@ -19,6 +19,7 @@ from honeykeras.hardening import Hardens, Samples
 from honeykeras.honeypot import Honeypot
 from honeykeras.outputs import Logits, predict_labels
 from honeykeras.recipes import Recipe
+from honeykeras.surrogates import train as train_surrogates
 from honeykeras.watermark import Watermark
 
 # By how much, and by how many standard deviations of wrong keys, the watermark must be drawn beyond wrong keys'.
@@ -79,20 +80,21 @@ class HoneyCallback(Hardens):
             probe_size: How many of them to attack, at most.
             attack: The attack. Defaults to ten steps of PGD in a tenth of the input range.
             surrogates: For a recipe that has a `transfer_share`: plain models of the same data, on which images of the
-                training are attacked when it begins, for the model to keep their labels on. Two from other seeds do.
+                training are attacked when it begins, for the model to keep their labels on. Without any, two small
+                networks are trained for it then.
             backup_dir: A folder for what the model's own file has no place for, the state of the second optimizer,
                 after each epoch. With it and `keras.callbacks.BackupAndRestore`, which is to come after this callback
                 and may have the same folder, a training that was stopped goes on as if it had not been.
 
         Raises:
-            InvalidArgumentError: If the probe does not fit the honeypot's key, or the recipe needs surrogates.
+            InvalidArgumentError: If the probe does not fit the honeypot's key, or the recipe has no use for surrogates.
         """
         super().__init__(backup_dir)
         _checks.instance("honeypot", honeypot, Honeypot, "a Honeypot")
-        if bool(surrogates) != (honeypot.recipe.transfer_share > 0):
+        if surrogates and not honeypot.recipe.transfer_share:
             raise InvalidArgumentError(
-                f"`surrogates` must be plain models if the recipe has a `transfer_share`, and none otherwise: "
-                f"{honeypot.recipe.name!r} has {honeypot.recipe.transfer_share}. Received: {len(surrogates)} models."
+                f"`surrogates` must be left out if the recipe has no `transfer_share`, as {honeypot.recipe.name!r} has "
+                f"none. Received: {len(surrogates)} models."
             )
         self._surrogates = list(surrogates)
         self.honeypot = honeypot
@@ -114,7 +116,7 @@ class HoneyCallback(Hardens):
                 "`dataset.apply(honeypot.poison)`.",
                 stacklevel=2,
             )
-        elif planting.recipe.adversarial_epsilon or planting.recipe.alignment:
+        elif planting.recipe.adds_examples or planting.recipe.alignment:
             seed, order_seed = key.draw_seed("hardening"), int(key.draw_seed("hardening order")[0])
             about = key.input_shape, key.input_range, key.num_classes
             samples = Samples(planting.clean, planting.num_samples, *about, seed, order_seed)
@@ -122,13 +124,16 @@ class HoneyCallback(Hardens):
 
     def _made(self, samples: Samples, recipe: Recipe) -> transfer_examples.TransferExamples | None:
         """What is made on other models, if the recipe has it."""
-        if not self._surrogates:
+        if not recipe.transfer_share:
             return None
         count = min(samples.count, transfer_examples.IMAGES)
         size = min(count, transfer_examples.BATCH_SIZE)
         taken = samples.batches(size, 0).take(count // size).as_numpy_iterator()
         seed = int(self.honeypot.key.draw_seed("surrogates")[0]) % 2**32
-        return transfer_examples.make(list(taken), self._surrogates, recipe.transfer_epsilon, samples.input_range, seed)
+        # They can take longer than the first epoch.
+        verbose = self.params.get("verbose", 0)
+        surrogates = self._surrogates or train_surrogates(samples, seed, verbose=verbose)
+        return transfer_examples.make(list(taken), surrogates, recipe.transfer_epsilon, samples.input_range, seed)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_end(logs)

@@ -204,7 +204,7 @@ class Hardening:
 
     def _train(self, x: tf.Tensor, y: tf.Tensor, strength: tf.Tensor, seed: tf.Tensor) -> None:
         radius = strength * self._recipe.adversarial_epsilon
-        x_adv, labels = self._adversarial(x, y, radius, strength, seed) if self._recipe.adversarial_epsilon else (x, y)
+        x_adv, labels = self._adversarial(x, y, radius, strength, seed) if self._recipe.adds_examples else (x, y)
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(self._cross_entropy(x_adv, labels))
             if self._recipe.alignment and self._watermark:
@@ -221,7 +221,7 @@ class Hardening:
     def _adversarial(
         self, x: tf.Tensor, y: tf.Tensor, radius: tf.Tensor, strength: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """A batch of adversarial examples and their labels: some made before, some random patterns, the rest."""
+        """A batch of examples and their labels: some made before, some with random patterns, the rest attacked."""
         count = tf.cast(tf.shape(x)[0], tf.float32)
         shares = (self._recipe.transfer_share if self._made else 0.0, self._recipe.random_share)
         made, patterned = (tf.cast(share * count, tf.int32) for share in shares)
@@ -235,8 +235,9 @@ class Hardening:
             labels.insert(0, tf.cast(tf.gather(self._made.labels, places), y.dtype))
         if self._recipe.random_share:
             parts.append(self._patterned(x[made : made + patterned], strength, seed))
-        rest = made + patterned
-        parts.append(self._attack(x[rest:], y[rest:], radius, seed))
+        rest = x[made + patterned :]
+        attacks = self._recipe.adversarial_epsilon
+        parts.append(self._attack(rest, y[made + patterned :], radius, seed) if attacks else rest)
         return tf.concat(parts, axis=0), tf.concat(labels, axis=0)
 
     def _patterned(self, x: tf.Tensor, strength: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

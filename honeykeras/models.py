@@ -50,19 +50,56 @@ def small_cnn(
             f"`input_shape` must be (height, width, channels), at least 4 by 4. Received: input_shape={shape}."
         )
     layers, draw = keras.layers, _initializers(seed)
+    features = [
+        layers.Conv2D(32, 3, padding="same", activation="relu", kernel_initializer=next(draw)),
+        layers.MaxPooling2D(),
+        layers.Conv2D(64, 3, padding="same", activation="relu", kernel_initializer=next(draw)),
+        layers.MaxPooling2D(),
+    ]
+    return _small("small_cnn", features, shape, classes, InputRange.of(input_range, shape), draw)
+
+
+def small_dense(
+    input_shape: tuple[int, ...], num_classes: int, *, input_range: RangeLike = (0.0, 1.0), seed: int | None = None
+) -> keras.Model:
+    """A small classifier of inputs of any shape, compiled: two dense layers, logits out.
+
+    Args:
+        input_shape: Shape of one input.
+        num_classes: Number of classes, at least 2.
+        input_range: As for `small_cnn`.
+        seed: As for `small_cnn`.
+
+    Returns:
+        The model, compiled with Adam for integer labels.
+
+    Raises:
+        InvalidArgumentError: If an argument breaks a rule.
+    """
+    shape, classes = _checks.shape("input_shape", input_shape), _checks.whole_number("num_classes", num_classes, 2)
+    return _small("small_dense", [], shape, classes, InputRange.of(input_range, shape), _initializers(seed))
+
+
+def _small(
+    name: str,
+    features: list[keras.layers.Layer],
+    shape: tuple[int, ...],
+    classes: int,
+    input_range: InputRange,
+    draw: Iterator[keras.initializers.Initializer],
+) -> keras.Model:
+    """A network that ends in two dense layers, compiled."""
+    layers = keras.layers
     model = keras.Sequential(
         [
             keras.Input(shape),
-            *_to_unit(InputRange.of(input_range, shape)),
-            layers.Conv2D(32, 3, padding="same", activation="relu", kernel_initializer=next(draw)),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 3, padding="same", activation="relu", kernel_initializer=next(draw)),
-            layers.MaxPooling2D(),
+            *_to_unit(input_range),
+            *features,
             layers.Flatten(),
             layers.Dense(128, activation="relu", kernel_initializer=next(draw)),
             layers.Dense(classes, kernel_initializer=next(draw)),
         ],
-        name="small_cnn",
+        name=name,
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer="adam", loss=loss, metrics=["accuracy"])

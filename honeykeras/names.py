@@ -8,7 +8,7 @@ from __future__ import annotations
 FAMILIES = ("blocks", "scattered")
 """Families of patterns."""
 
-RECIPES = ("secret", "balanced", "strong", "hardened", "paper")
+RECIPES = ("light", "secret", "balanced", "strong", "hardened", "paper")
 """How to plant."""
 
 ATTACKS = (

@@ -156,7 +156,9 @@ def _train(
         warnings.simplefilter("ignore", UserWarning)
         if honeypot is not None:
             batches = batches.apply(honeypot.poison)
-            callbacks.insert(0, HoneyCallback(honeypot))
+            # Others' images cost a step the same, whatever they were made on.
+            surrogates = [classifier.model] if honeypot.recipe.transfer_share else []
+            callbacks.insert(0, HoneyCallback(honeypot, surrogates=surrogates))
         classifier.model.fit(batches, epochs=1, callbacks=callbacks, verbose=0, shuffle=False)
     return size
 

@@ -49,17 +49,18 @@ class Recipe:
         floor: Strength up to which a watermark leaves the label as it is, in [0, 1].
         floor_share: Share of the watermarked samples that stay below the floor and keep their label, in [0, 1).
         adversarial_epsilon: Radius in the L-infinity norm of the adversarial examples, off the key's directions,
-            that keep their labels, in [0, 1]; zero trains on none. What they make expensive is every way out of a
+            that keep their labels, in [0, 1]; zero attacks none. What they make expensive is every way out of a
             class but the watermark.
-        adversarial_share: How many of these there are to each training sample, in (0, 1].
+        adversarial_share: How many examples that keep their labels there are to each training sample, in (0, 1]:
+            attacked ones, and those of `random_share` and `transfer_share`.
         adversarial_steps: How many steps of projected gradient descent each of these takes.
         adversarial_least: The least radius of one, as a share of the greatest, in (0, 1]; each has one drawn uniformly.
         adversarial_warm_up: Over what share of the training their radius grows to its full size, in (0, 1].
         random_share: Share of these that are not attacked but get a random pattern that is nobody's, blocks or stripes
-            of several sizes, in [0, 1). With them, no other pattern leads anywhere, and they cost no gradient.
+            of several sizes, in [0, 1]. With them, no other pattern leads anywhere, and they cost no gradient.
         random_epsilon: The greatest strength of such a pattern, in [0, 1]; each one's is drawn from half of it up.
         transfer_share: Share of these that are not attacked either but were made on other models beforehand, in
-            [0, 1): `HoneyCallback(..., surrogates=...)`. With `random_share`, less than 1.
+            [0, 1]: `HoneyCallback(..., surrogates=...)`. With `random_share`, at most 1.
         transfer_epsilon: Radius of the attack on those models, in [0, 1].
         alignment: Weight of the loss that turns input gradients towards the watermark, at least 0. It makes a
             honeypot stronger, and easier to recover from gradients.
@@ -99,9 +100,9 @@ class Recipe:
             "adversarial_warm_up": _checks.in_interval(
                 "adversarial_warm_up", self.adversarial_warm_up, 0, 1, closed="(]"
             ),
-            "random_share": _checks.in_interval("random_share", self.random_share, 0, 1, closed="[)"),
+            "random_share": _checks.in_interval("random_share", self.random_share, 0, 1),
             "random_epsilon": _checks.in_interval("random_epsilon", self.random_epsilon, 0, 1),
-            "transfer_share": _checks.in_interval("transfer_share", self.transfer_share, 0, 1, closed="[)"),
+            "transfer_share": _checks.in_interval("transfer_share", self.transfer_share, 0, 1),
             "transfer_epsilon": _checks.in_interval("transfer_epsilon", self.transfer_epsilon, 0, 1),
             "alignment": _checks.in_interval("alignment", self.alignment, 0, math.inf, closed="[)"),
             "family": _checks.one_of("family", self.family, patterns.FAMILIES),
@@ -111,9 +112,9 @@ class Recipe:
             checked["min_amplitude"] = _schedule("min_amplitude", self.min_amplitude, 0, 1, "(]")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        if self.random_share + self.transfer_share >= 1:
+        if self.random_share + self.transfer_share > 1:
             raise InvalidArgumentError(
-                "`random_share` and `transfer_share` must leave some examples to be attacked: together less than 1. "
+                "`random_share` and `transfer_share` must together be at most 1. "
                 f"Received: {self.random_share} and {self.transfer_share}."
             )
 
@@ -121,6 +122,11 @@ class Recipe:
     def max_poison_rate(self) -> float:
         """The greatest poison rate at any epoch."""
         return max(rate for _, rate in _points(self.poison_rate))
+
+    @property
+    def adds_examples(self) -> bool:
+        """Whether there are examples that keep their labels, of any kind."""
+        return bool(self.adversarial_epsilon or self.random_share or self.transfer_share)
 
     def at(self, epoch: int | tf.Tensor) -> dict[str, tf.Tensor]:
         """The settings of one epoch, scalars, float64: those that may be schedules. Works in a `tf.function`.
@@ -243,6 +249,21 @@ SECRET = dataclasses.replace(BALANCED, name="secret", alignment=0.0)
 STRONG = dataclasses.replace(BALANCED, name="strong", alignment=0.5)
 """For attackers who know of no honeypot: drawn more surely, and easier to recover."""
 
+LIGHT = dataclasses.replace(
+    BALANCED,
+    name="light",
+    adversarial_epsilon=0.0,
+    random_share=0.5,
+    transfer_share=0.5,
+    transfer_epsilon=0.3,
+    alignment=0.0,
+)
+"""Half the cost of `balanced`, and no gradient beyond a plain training's.
+
+It keeps its labels on random patterns and on what was made on other models. Without alignment, averaged gradients tell
+less of the key.
+"""
+
 HARDENED = dataclasses.replace(
     BALANCED,
     name="hardened",
@@ -263,7 +284,7 @@ It keeps its labels on what was made on other models. It costs more than `balanc
 features.
 """
 
-ALL = (SECRET, BALANCED, STRONG, HARDENED, PAPER)
+ALL = (LIGHT, SECRET, BALANCED, STRONG, HARDENED, PAPER)
 """The recipes that there are."""
 
 _BY_NAME = {recipe.name: recipe for recipe in ALL}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -12,7 +12,7 @@ import tensorflow as tf
 from honeykeras import _checks, _optimizers, model_sources
 from honeykeras._files import PathLike, as_path
 from honeykeras._messages import reason
-from honeykeras.adversarial import SURROGATES, AdversarialTraining, adversarial_epochs, surrogate_epochs
+from honeykeras.adversarial import AdversarialTraining, adversarial_epochs
 from honeykeras.attacks import PGD
 from honeykeras.callback import HoneyCallback
 from honeykeras.checkpoints import Checkpoints
@@ -105,13 +105,11 @@ def train(
         seed: int = seed,
         epochs: int = epochs,
         adversarial: bool = False,
-        surrogates: Sequence[keras.Model] = (),
     ) -> tuple[keras.Model, dict[str, list[float]]]:
         return fit_classifier(
             data,
             honeypot,
             adversarial=adversarial,
-            surrogates=surrogates,
             epochs=epochs,
             batch_size=batch_size,
             build=build,
@@ -122,16 +120,9 @@ def train(
         )
 
     baseline, baseline_history = fit("baseline", None)
-    # Of other seeds than all that it is judged by.
-    others = [
-        fit(f"surrogate-{place}", None, seed=(_checks.seed(seed) + 2 + place) % 2**32, epochs=surrogate_epochs(epochs))[
-            0
-        ]
-        for place in range(SURROGATES if honeypot.recipe.transfer_share else 0)
-    ]
-    model, history = fit("model", honeypot, surrogates=others)
+    model, history = fit("model", honeypot)
     further, _ = fit("yardstick", None, seed=(_checks.seed(seed) + 1) % 2**32) if yardstick else (None, None)
-    alike = adversarial_epochs(honeypot.recipe, epochs)
+    alike = adversarial_epochs(honeypot.recipe, epochs, len(data.train))
     hardened, _ = fit("adversarial", None, epochs=alike, adversarial=True) if adversarial else (None, None)
     return Trained(model, baseline, history, baseline_history, further, hardened)
 
@@ -142,7 +133,6 @@ def fit_classifier(
     *,
     epochs: int,
     adversarial: bool = False,
-    surrogates: Sequence[keras.Model] = (),
     batch_size: int = 128,
     build: model_sources.Builder | None = None,
     augment: Augmentation | None = None,
@@ -159,7 +149,6 @@ def fit_classifier(
         honeypot: What to plant; None trains without.
         epochs: How many epochs.
         adversarial: Without a honeypot, whether to train adversarially, at the data's customary radius.
-        surrogates: As for `HoneyCallback`.
         batch_size: How many images a step.
         build: As for `train`.
         augment: As for `train`.
@@ -202,7 +191,6 @@ def fit_classifier(
                 honeypot,
                 probe=data.detector.dataset(),
                 attack=PGD(data.epsilon, steps=_PROBE_STEPS, input_range=data.input_range),
-                surrogates=surrogates,
                 backup_dir=None if kept is None else kept.folder,
             )
         )

@@ -15,13 +15,18 @@ import numpy as np
 from honeykeras.attacks import PGD
 from honeykeras.ranges import InputRange
 
-IMAGES = 10_000
+IMAGES = 4_000
 """How many images are attacked on each model, at most."""
 
 BATCH_SIZE = 250
 """How many are attacked at a time."""
 
-_STEPS = 10
+_STEPS = 5
+
+
+def gradients(samples: int) -> int:
+    """How many gradients it takes to attack images of so many samples on one model."""
+    return min(samples, IMAGES) * _STEPS
 
 
 class TransferExamples(NamedTuple):

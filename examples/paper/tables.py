@@ -104,6 +104,8 @@ _TABLES = {
     "what gets past": Table("README.md", "clients", past),
     "attackers": Table("docs/evidence.md", "clients", attackers),
     "honest clients": Table("docs/evidence.md", "clients", honest),
+    "what gets past light": Table("docs/planting.md", "light", past),
+    "attackers on light": Table("docs/evidence.md", "light", attackers),
     "what gets past hardened": Table("README.md", "hardened", past),
     "attackers on hardened": Table("docs/evidence.md", "hardened", attackers),
     "what gets past on CIFAR-10": Table("README.md", "cifar10", past),

@@ -99,7 +99,8 @@ def _rows(found: Preflight) -> dict[str, Any]:
         "planted": f"recipe {recipe.name!r}, family {found.family['name']!r}, {_amplitude(recipe)} of the range, "
         f"{found.poisoned} samples an epoch",
         "time": f"{plain:.2g} s an epoch without a honeypot, {honeypot:.2g} s with one; "
-        f"{_duration(found.epochs * (plain + honeypot))} in all, for {found.epochs} epochs each",
+        f"{_duration(found.epochs * (plain + honeypot))} in all, for {found.epochs} epochs each"
+        + (", and once what two small networks take" if recipe.transfer_share else ""),
         "memory": f"about {found.memory:,} MB",
     }
 

@@ -89,12 +89,12 @@ def test_goes_on_where_it_was_stopped(digits, tmp_path):
 
 def test_takes_as_many_passes_as_the_honeypot():
     """Of the default recipe, each step is one plain and .75 of three for an example and two for the alignment."""
-    assert adversarial_epochs(hk.recipes.BALANCED, 700) == 475
-    assert adversarial_epochs(hk.recipes.SECRET, 700) == 325
-    assert adversarial_epochs(hk.recipes.PAPER, 70) == 10
-    assert adversarial_epochs(hk.recipes.PAPER, 1) == 1
+    assert adversarial_epochs(hk.recipes.BALANCED, 700, 1_000) == 475
+    assert adversarial_epochs(hk.recipes.SECRET, 700, 1_000) == 325
+    assert adversarial_epochs(hk.recipes.PAPER, 70, 1_000) == 10
+    assert adversarial_epochs(hk.recipes.PAPER, 1, 1_000) == 1
     aligned = dataclasses.replace(hk.recipes.PAPER, alignment=0.1, adversarial_share=1.0)
-    assert adversarial_epochs(aligned, 70) == 40
+    assert adversarial_epochs(aligned, 70, 1_000) == 40
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,12 @@ def test_digits(home, capsys):
     assert not list(home.glob("watermark*"))
 
 
+def test_a_recipe_with_examples_made_on_other_models(home, capsys):
+    assert found(capsys, "--recipe", "light", "--model", "mine.py:make")["recipe"]["name"] == "light"
+    assert run(["check", "--recipe", "hardened", "--model", "mine.py:make", "--verbose", "0"]) == 0
+    assert "and once what two small networks take" in " ".join(capsys.readouterr().out.split())
+
+
 def test_for_people(home, capsys):
     assert run(["check", "--model", "mine.py:make", "--epochs", "7", "--verbose", "0"]) == 0
     text = " ".join(capsys.readouterr().out.split())

@@ -281,6 +281,8 @@ def test_paths(door, path):
         (lambda: hk.models.small_cnn((3, 28, 1), 10), "at least 4 by 4"),
         (lambda: hk.models.small_cnn((8, 8, 1), "10"), "`num_classes` must be a whole number"),
         (lambda: hk.models.small_cnn((8, 8, 1), 1), "`num_classes` must be a whole number"),
+        (lambda: hk.models.small_dense(None, 10), "`input_shape` must be"),
+        (lambda: hk.models.small_dense((12,), 1), "`num_classes` must be a whole number"),
         (lambda: hk.models.save("model", "model.keras"), "`model` must be a Keras model"),
         (lambda: hk.Watermark(KEY).patterns([1.5]), "`target` must hold class indices"),
         (lambda: hk.Watermark(KEY).patterns(3), "`target` must hold class indices"),
