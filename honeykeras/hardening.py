@@ -235,9 +235,9 @@ class Hardening:
             labels.insert(0, tf.cast(tf.gather(self._made.labels, places), y.dtype))
         if self._recipe.random_share:
             parts.append(self._patterned(x[made : made + patterned], strength, seed))
-        rest = x[made + patterned :]
-        attacks = self._recipe.adversarial_epsilon
-        parts.append(self._attack(rest, y[made + patterned :], radius, seed) if attacks else rest)
+        rest = made + patterned
+        left = x[rest:]
+        parts.append(self._attack(left, y[rest:], radius, seed) if self._recipe.adversarial_epsilon else left)
         return tf.concat(parts, axis=0), tf.concat(labels, axis=0)
 
     def _patterned(self, x: tf.Tensor, strength: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -45,7 +45,7 @@ def small_cnn(
         InvalidArgumentError: If an argument breaks a rule.
     """
     shape, classes = _checks.shape("input_shape", input_shape), _checks.whole_number("num_classes", num_classes, 2)
-    if len(shape) != 3 or min(shape[:2]) < 4:
+    if not fits_small_cnn(shape):
         raise InvalidArgumentError(
             f"`input_shape` must be (height, width, channels), at least 4 by 4. Received: input_shape={shape}."
         )
@@ -57,6 +57,11 @@ def small_cnn(
         layers.MaxPooling2D(),
     ]
     return _small("small_cnn", features, shape, classes, InputRange.of(input_range, shape), draw)
+
+
+def fits_small_cnn(input_shape: tuple[int, ...]) -> bool:
+    """Whether inputs of a shape are images that are large enough for `small_cnn`."""
+    return len(input_shape) == 3 and min(input_shape[:2]) >= 4
 
 
 def small_dense(

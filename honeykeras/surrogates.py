@@ -8,13 +8,13 @@ import keras
 
 from honeykeras._progress import bar
 from honeykeras.hardening import Samples
-from honeykeras.models import small_cnn, small_dense
+from honeykeras.models import fits_small_cnn, small_cnn, small_dense
 
 COUNT = 2
 """How many are trained."""
 
 STEPS = 400
-"""How many steps each is trained. With half as many, images made on others than them fool a model far more often."""
+"""How many steps each is trained. When they know too little, images made on others fool a model far more often."""
 
 _BATCH_SIZE = 128
 
@@ -45,7 +45,5 @@ def _train(samples: Samples, seed: int, callback: keras.callbacks.Callback) -> k
 
 
 def _network(samples: Samples, seed: int) -> keras.Model:
-    shape = samples.input_shape
-    image = len(shape) == 3 and min(shape[:2]) >= 4
-    make = small_cnn if image else small_dense
-    return make(shape, samples.num_classes, input_range=samples.input_range, seed=seed)
+    make = small_cnn if fits_small_cnn(samples.input_shape) else small_dense
+    return make(samples.input_shape, samples.num_classes, input_range=samples.input_range, seed=seed)
