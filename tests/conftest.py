@@ -99,3 +99,12 @@ def extractors_of_few_steps():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("honeykeras.detection.detector.fit_extractor", few)
         yield
+
+
+@pytest.fixture
+def surrogates_of_few_steps():
+    """For trainings by a recipe that needs them: what they know matters elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("honeykeras.surrogates.STEPS", 3)
+        patch.setattr("honeykeras.transfer_examples.IMAGES", 64)
+        yield

@@ -77,11 +77,14 @@ def dropping(data, *, seed, steps):
 
 
 class TestResuming:
+    @pytest.mark.filterwarnings("ignore::honeykeras.errors.PlantingWarning")
+    @pytest.mark.usefixtures("surrogates_of_few_steps")
     def test_goes_on_as_if_it_had_not_been_stopped(self, digits, tmp_path, monkeypatch):
+        """By the recipe that has all that there is, other models' images too, which are made anew."""
         key = hk.WatermarkKey(bytes(32), (8, 8, 1), 10)
         common = {"epochs": 4, "batch_size": 64, "build": dropping, "seed": 3}
         data = digits.reduced(300)
-        whole = hk.training.train(data, hk.Honeypot(key), **common)
+        whole = hk.training.train(data, hk.Honeypot(key, "hardened"), **common)
         fit, calls = keras.Model.fit, []
 
         def killed(self, *arguments, callbacks, **options):
@@ -92,10 +95,10 @@ class TestResuming:
 
         monkeypatch.setattr(keras.Model, "fit", killed)
         with pytest.raises(KeyboardInterrupt):
-            hk.training.train(data, hk.Honeypot(key), **common, checkpoints=tmp_path / "kept")
+            hk.training.train(data, hk.Honeypot(key, "hardened"), **common, checkpoints=tmp_path / "kept")
         monkeypatch.undo()
         assert (tmp_path / "kept" / "model" / "backup").is_dir()
-        resumed = hk.training.train(data, hk.Honeypot(key), **common, checkpoints=tmp_path / "kept")
+        resumed = hk.training.train(data, hk.Honeypot(key, "hardened"), **common, checkpoints=tmp_path / "kept")
         for name in ("model", "baseline"):
             pairs = zip(getattr(whole, name).get_weights(), getattr(resumed, name).get_weights(), strict=True)
             assert all(np.allclose(a, b, atol=1e-4) for a, b in pairs), name

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import honeykeras as hk
-from honeykeras import surrogates, transfer_examples
+from honeykeras import transfer_examples
 from honeykeras.adversarial import adversarial_epochs
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.ranges import InputRange
@@ -108,10 +108,8 @@ class TestOfItsOwn:
         return honeypot, digits.train.dataset().apply(honeypot.poison).batch(64)
 
     @pytest.fixture
-    def fit(self, poisoned, monkeypatch):
+    def fit(self, poisoned, surrogates_of_few_steps, monkeypatch):
         """Weights after an epoch."""
-        monkeypatch.setattr(surrogates, "STEPS", 3)
-        monkeypatch.setattr(transfer_examples, "IMAGES", 64)
         monkeypatch.setattr("honeykeras._progress._DELAY", 0.0)
         honeypot, batches = poisoned
 
