@@ -6,6 +6,7 @@ that leave a classifier most of its accuracy. A detector that flags them confuse
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -75,6 +76,13 @@ _FOR_IMAGES: Mapping[str, _Corruption] = {
 }
 
 
+@functools.lru_cache
+def _compiled(name: str, input_shape: tuple[int, ...]) -> _Corruption:
+    """A corruption for batches of any size, traced once: clients are simulated one after the other."""
+    specs = [tf.TensorSpec((None, *input_shape)), tf.TensorSpec([2], tf.int64)]
+    return tf.function({**_FOR_ALL, **_FOR_IMAGES}[name], input_signature=specs, autograph=False)
+
+
 def names(input_shape: tuple[int, ...]) -> list[str]:
     """The corruptions that there are for inputs of a shape: all for images, the noises for others."""
     return list(_FOR_ALL) + (list(_FOR_IMAGES) if len(input_shape) == 3 else [])
@@ -99,10 +107,10 @@ def corrupt(x: np.ndarray, name: str, *, input_range: RangeLike = (0.0, 1.0), se
     name = _checks.one_of("name", name, names(x.shape[1:]))
     bounds = InputRange.of(input_range, x.shape[1:])
     seed = _checks.seed(seed)
-    apply = tf.function({**_FOR_ALL, **_FOR_IMAGES}[name], autograph=False)
+    apply = _compiled(name, x.shape[1:])
     unit = bounds.to_unit(np.asarray(x, np.float32))
     parts = [
-        apply(unit[start : start + _BATCH_SIZE], tf.constant([seed, start])).numpy()
+        apply(unit[start : start + _BATCH_SIZE], tf.constant([seed, start], tf.int64)).numpy()
         for start in range(0, len(unit), _BATCH_SIZE)
     ]
     return bounds.from_unit(quantize(np.clip(np.concatenate(parts), 0, 1)))

@@ -49,6 +49,11 @@ class TestAll:
     def test_repeats(self, name, x):
         assert np.array_equal(corrupt(x, name, seed=3), corrupt(x, name, seed=3))
 
+    def test_is_traced_once(self, name, x):
+        corrupt(x, name)
+        corrupt(x[:3], name, seed=1)
+        assert corruptions._compiled(name, SHAPE).experimental_get_tracing_count() == 1
+
 
 @pytest.mark.parametrize("name", ["gaussian_noise", "salt_and_pepper"])
 def test_seed_decides_the_noise(name, x):
