@@ -256,14 +256,17 @@ class Hardening:
         # Of all sizes: what is between no perturbation and the greatest must keep its label, too.
         share = tf.random.stateless_uniform(one_each, tf.random.fold_in(seed, 0), self._recipe.adversarial_least, 1.0)
         radius *= share
-        delta = allowed(radius * tf.random.stateless_uniform(tf.shape(x), tf.random.fold_in(seed, 1), -1.0, 1.0))
+        start = tf.random.fold_in(seed, 1)
+        x_adv = self._add(x, allowed(radius * tf.random.stateless_uniform(tf.shape(x), start, -1.0, 1.0)))
         for _ in range(steps):
+            # Taken where the input is, and that is kept in range: what is clipped away has no gradient, and would stay.
             with tf.GradientTape() as tape:
-                tape.watch(delta)
-                loss = tf.reduce_sum(self._cross_entropy(self._add(x, delta), y))
-            direction = tf.sign(allowed(tape.gradient(loss, delta)))
-            delta = tf.clip_by_value(allowed(delta + 2 * radius / steps * direction), -radius, radius)
-        return tf.stop_gradient(self._add(x, delta))
+                tape.watch(x_adv)
+                loss = tf.reduce_sum(self._cross_entropy(x_adv, y))
+            direction = tf.sign(allowed(tape.gradient(loss, x_adv) * self._width))
+            delta = allowed((x_adv - x) / self._width + 2 * radius / steps * direction)
+            x_adv = self._add(x, tf.clip_by_value(delta, -radius, radius))
+        return tf.stop_gradient(x_adv)
 
     def _off_key(self, watermark: Watermark, x: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
         """Takes out of perturbations of some inputs what lies in the span of patterns."""

@@ -82,6 +82,20 @@ class TestOffKey:
         assert x_adv.min() >= 0
         assert x_adv.max() <= 1
 
+    @pytest.mark.parametrize("end", [0.0, 1.0])
+    def test_move_what_lies_at_an_end_of_the_range(self, end):
+        """As most of a drawing does. A start beyond it, where nothing has a gradient, must not hold a feature there."""
+        x, y = np.full((96, 6, 6, 1), end, np.float32), np.zeros(96, np.int64)
+        key = hk.WatermarkKey(bytes(32), (6, 6, 1), 4)
+        model = dense()
+        away = np.full((36, 4), 1.0 - 2 * end, np.float32)
+        away[:, 0] *= -1
+        # The first class has the least, so that all features lead away from it.
+        model.set_weights([away, np.zeros(4)])
+        moved = np.abs(attack(hardening_of(model, key, x, y, None), x, y, 0.1) - x).reshape(96, -1)
+        assert moved.min() > 0.02
+        assert np.ptp(moved, axis=1).max() < 1e-6
+
 
 class TestTraining:
     @pytest.mark.parametrize(
