@@ -181,12 +181,11 @@ class HoneyCallback(Hardens):
             )
         if right >= np.mean(wrong) + max(_LEAST_DRAWN, _DEVIATIONS * float(np.std(wrong))):
             return None
-        aligned = self.honeypot.recipe.alignment > 0
-        recipe = "a recipe with more alignment (`strong`)" if aligned else "a recipe with alignment (`balanced`)"
+        choose = "" if self.honeypot.recipe.follow_data else "choose the recipe `balanced`, "
         return (
             f"Nothing was planted that attacks draw: what they add has a similarity of {right:.3f} with the watermark, "
-            f"and of {np.mean(wrong):.3f} with wrong keys. Train for more epochs, choose {recipe}, or give a "
-            "classifier of photographs a branch (`models.add_branch`)."
+            f"and of {np.mean(wrong):.3f} with wrong keys. Train for more epochs, {choose}raise the recipe's "
+            "`alignment`, or give a classifier of photographs a branch (`models.add_branch`)."
         )
 
 

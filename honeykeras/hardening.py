@@ -272,14 +272,16 @@ class Hardening:
         """Takes out of perturbations of some inputs what lies in the span of patterns."""
         size = watermark.code_size
         count = min(watermark.num_patterns, max(1, int(_MOST_PATTERNS * size)))
-        likeliest = tf.math.top_k(self._logits(x), count).indices
-        codes = tf.reshape(watermark.codes(tf.reshape(likeliest, [-1])), [-1, count, size])
+        # All patterns are the same for all inputs, and need no look at them.
+        some = count < watermark.num_patterns
+        kept_out = tf.math.top_k(self._logits(x), count).indices if some else tf.range(count)
+        codes = tf.reshape(watermark.codes(tf.reshape(kept_out, [-1])), [-1, count, size])
         # Nearly parallel patterns would make the system singular.
-        gram = tf.matmul(codes, codes, transpose_b=True) + 1e-3 * tf.eye(count)
+        inverse = tf.linalg.inv(tf.matmul(codes, codes, transpose_b=True) + 1e-3 * tf.eye(count))
 
         def off_key(delta: tf.Tensor) -> tf.Tensor:
             seen = tf.reshape(watermark.project(delta), [-1, size, 1])
-            weights = tf.linalg.solve(gram, tf.matmul(codes, seen))
+            weights = tf.matmul(inverse, tf.matmul(codes, seen))
             return delta - watermark.expand(tf.matmul(codes, weights, transpose_a=True)[..., 0])
 
         return off_key

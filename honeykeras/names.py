@@ -8,7 +8,7 @@ from __future__ import annotations
 FAMILIES = ("blocks", "scattered")
 """Families of patterns."""
 
-RECIPES = ("light", "secret", "balanced", "strong", "hardened", "paper")
+RECIPES = ("balanced", "hardened", "paper")
 """How to plant."""
 
 ATTACKS = (

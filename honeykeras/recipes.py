@@ -77,8 +77,8 @@ class Recipe:
     adversarial_epsilon: float = 0.0
     adversarial_share: float = 0.5
     adversarial_steps: int = 3
-    adversarial_least: float = 0.3
-    adversarial_warm_up: float = 0.5
+    adversarial_least: float = 1.0
+    adversarial_warm_up: float = 0.3
     random_share: float = 0.0
     random_epsilon: float = 0.0
     transfer_share: float = 0.0
@@ -146,7 +146,7 @@ class Recipe:
 
         What a perturbation may be without costing accuracy depends on how far apart classes are in what it changes, the
         fine detail. Below that of drawings, amplitudes fall with its square, and the radius of adversarial examples,
-        which need not find a pattern to do harm, with its cube. The powers are those that fit MNIST and CIFAR-10.
+        which need not find a pattern to do harm, with its fourth power. These fit MNIST and CIFAR-10.
 
         Args:
             detail: The root mean square of what a pixel is beyond its neighbourhood's mean, as a share of the width of
@@ -160,9 +160,9 @@ class Recipe:
             amplitude=_scaled(self.amplitude, share),
             min_amplitude=None if self.min_amplitude is None else _scaled(self.min_amplitude, share),
             floor=self.floor * share,
-            adversarial_epsilon=self.adversarial_epsilon * share**1.5,
-            random_epsilon=self.random_epsilon * share**1.5,
-            transfer_epsilon=self.transfer_epsilon * share**1.5,
+            adversarial_epsilon=self.adversarial_epsilon * share**2,
+            random_epsilon=self.random_epsilon * share**2,
+            transfer_epsilon=self.transfer_epsilon * share**2,
             follow_data=False,
         )
 
@@ -234,57 +234,36 @@ BALANCED = Recipe(
     min_amplitude=0.05,
     floor=0.03,
     floor_share=0.15,
-    adversarial_epsilon=0.2,
+    adversarial_epsilon=0.3,
     adversarial_share=0.75,
     random_share=1 / 3,
     random_epsilon=0.3,
-    alignment=0.2,
+    transfer_share=1 / 3,
+    transfer_epsilon=0.3,
     follow_data=True,
 )
-"""The default: a watermark near enough to the data for attacks to find, and no other way out as cheap."""
+"""The default: a watermark near enough to the data for attacks to find, and no other way out as cheap.
 
-SECRET = dataclasses.replace(BALANCED, name="secret", alignment=0.0)
-"""For attackers who average gradients: harder to recover, and drawn less surely."""
-
-STRONG = dataclasses.replace(BALANCED, name="strong", alignment=0.5)
-"""For attackers who know of no honeypot: drawn more surely, and easier to recover."""
-
-LIGHT = dataclasses.replace(
-    BALANCED,
-    name="light",
-    adversarial_epsilon=0.0,
-    random_share=0.5,
-    transfer_share=0.5,
-    transfer_epsilon=0.3,
-    alignment=0.0,
-)
-"""An epoch costs half of what it does by `balanced`, as nothing is attacked in it.
-
-It keeps its labels on random patterns and on what was made on other models. Without alignment, averaged gradients tell
-less of the key.
+What keeps its label is in equal parts attacked off the key, attacked on other models before, and changed at random.
 """
 
 HARDENED = dataclasses.replace(
     BALANCED,
     name="hardened",
-    min_amplitude=0.15,
-    floor=0.1,
-    adversarial_epsilon=0.3,
+    min_amplitude=0.08,
+    floor=0.05,
+    floor_share=0.2,
+    adversarial_share=1.0,
     adversarial_steps=5,
-    adversarial_least=1.0,
-    random_share=0.25,
-    transfer_share=0.3,
-    transfer_epsilon=0.3,
-    # With less, the trap can fade while the model grows robust.
-    alignment=0.5,
+    random_share=0.1,
+    transfer_share=0.2,
 )
-"""For a model that is to be hard to fool otherwise, too: a trap that opens late, in an adversarially trained model.
+"""For a model that is to be hard to fool otherwise, too: most of what keeps its label is attacked, in more steps.
 
-It keeps its labels on what was made on other models. It costs more than `balanced`, and gives up attacks in few
-features.
+The trap opens a little later, so that what finds it draws more of it.
 """
 
-ALL = (LIGHT, SECRET, BALANCED, STRONG, HARDENED, PAPER)
+ALL = (BALANCED, HARDENED, PAPER)
 """The recipes that there are."""
 
 _BY_NAME = {recipe.name: recipe for recipe in ALL}

@@ -101,10 +101,22 @@ def extractors_of_few_steps():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def surrogates_at_hand():
+    """In the place of those that a training would train for itself: what they know matters where they are tested."""
+
+    def at_hand(samples, seed, *, verbose=0):
+        return [hk.models.small_dense(samples.input_shape, samples.num_classes, seed=0)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("honeykeras.callback.train_surrogates", at_hand)
+        yield
+
+
 @pytest.fixture
 def surrogates_of_few_steps():
-    """For trainings by a recipe that needs them: what they know matters elsewhere."""
+    """Trained by the training that needs them."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("honeykeras.callback.train_surrogates", hk.surrogates.train)
         patch.setattr("honeykeras.surrogates.STEPS", 3)
-        patch.setattr("honeykeras.transfer_examples.IMAGES", 64)
         yield

@@ -19,8 +19,8 @@ options = together(
         type=click.Choice(names.RECIPES),
         default="balanced",
         show_default=True,
-        help="How to plant: light (half the cost an epoch), secret (harder to recover), balanced, strong (drawn more "
-        "surely), hardened (hard to fool otherwise as well, and slower to train), or paper for reproduction.",
+        help="How to plant: balanced, hardened (hard to fool otherwise as well, and slower to train), or paper for "
+        "reproduction.",
     ),
     click.option(
         "--poison-rate",

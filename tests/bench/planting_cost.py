@@ -3,7 +3,7 @@
 The same training in turns, on MNIST unless told otherwise, so that what else the machine does meets all ways. Of each
 turn, the first pass compiles and is not counted. Stated are seconds an epoch and ratios to plain training, by the clock
 and by the processor, medians over the turns; the row "plain again" is the noise that the others have to be read
-against. Not in it: the probe at the end of an epoch. What `light` and `hardened` do once, before the first epoch, to
+against. Not in it: the probe at the end of an epoch. What is done once, before the first epoch, to
 have images that were made on other models, is timed after that, on all of the data.
 
     python tests/bench/planting_cost.py --rounds 5
@@ -71,14 +71,14 @@ def make_ways(data):
         about = {"input_shape": data.input_shape, "num_classes": data.num_classes, "input_range": data.input_range}
         return cut(samples), [hk.AdversarialTraining(samples, data.epsilon, **about)]
 
-    recipes = {name: planted(name) for name in ("light", "secret", "balanced", "hardened")}
+    recipes = {name: planted(name) for name in ("balanced", "hardened")}
     return {"plain": plain, "plain again": plain, **recipes, "adversarial training": adversarial}
 
 
 def seconds_once(data):
-    """Seconds that `light` takes before its first epoch, on all of the data."""
+    """Seconds that `balanced` takes before its first epoch, on all of the data."""
     key = hk.WatermarkKey.generate(data.input_shape, data.num_classes, input_range=data.input_range)
-    honeypot = hk.Honeypot(key, "light")
+    honeypot = hk.Honeypot(key)
     data.train.dataset().apply(honeypot.poison)
     callback = hk.HoneyCallback(honeypot)
     callback.set_model(compiled(data))
@@ -116,7 +116,7 @@ def main():
         print(f"{name:22} {statistics.median(clock.wall) * epochs:12.1f} {wall:9.2f} {processor:18.2f}")
     once = seconds_once(whole)
     plain_epoch = statistics.median(clocks["plain"].wall) * epochs
-    print(f"once, before the first epoch of light and hardened: {once:.1f} s, {once / plain_epoch:.2f} plain epochs")
+    print(f"once, before the first epoch: {once:.1f} s, {once / plain_epoch:.2f} plain epochs")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def test_digits(home, capsys):
 
 
 def test_a_recipe_with_examples_made_on_other_models(home, capsys):
-    assert found(capsys, "--recipe", "light", "--model", "mine.py:make")["recipe"]["name"] == "light"
+    assert found(capsys, "--recipe", "balanced", "--model", "mine.py:make")["recipe"]["name"] == "balanced"
     assert run(["check", "--recipe", "hardened", "--model", "mine.py:make", "--verbose", "0"]) == 0
     assert "and once what two small networks take" in " ".join(capsys.readouterr().out.split())
 

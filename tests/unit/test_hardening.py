@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The smallest class")
 
 RECIPE = dataclasses.replace(hk.recipes.BALANCED, name="aligned", alignment=0.1)
 # What leaves nothing of it to train on.
-NOTHING = {"adversarial_epsilon": 0.0, "random_share": 0.0, "alignment": 0.0}
+NOTHING = {"adversarial_epsilon": 0.0, "random_share": 0.0, "transfer_share": 0.0, "alignment": 0.0}
 layers = keras.layers
 
 

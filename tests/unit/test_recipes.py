@@ -19,7 +19,7 @@ def test_paper_is_as_published():
 def test_get_takes_names_and_recipes():
     assert hk.recipes.get("paper") is PAPER
     assert hk.recipes.get(PAPER) is PAPER
-    with pytest.raises(InvalidArgumentError, match=r"'secret'.*'paper'\]. Received: recipe='papr'"):
+    with pytest.raises(InvalidArgumentError, match=r"'hardened'.*'paper'\]. Received: recipe='papr'"):
         hk.recipes.get("papr")
 
 

@@ -56,7 +56,7 @@ def swept(data, tmp_path_factory):
 
 
 class TestPoints:
-    @pytest.mark.parametrize("name", ["paper", "balanced", "secret"])
+    @pytest.mark.parametrize("name", ["paper", "balanced", "hardened"])
     def test_one_thing_is_varied_at_a_time(self, name):
         """A point differs from the recipe in what it says it varies, and in no more."""
         own = {**hk.recipes.get(name).get_config(), **default_pattern(name)}

@@ -8,11 +8,10 @@ import pytest
 
 import honeykeras as hk
 from honeykeras import transfer_examples
-from honeykeras.adversarial import adversarial_epochs
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.ranges import InputRange
 
-RECIPE = dataclasses.replace(hk.recipes.BALANCED, follow_data=False, random_share=0.0)
+RECIPE = dataclasses.replace(hk.recipes.BALANCED, follow_data=False, random_share=0.0, transfer_share=0.0)
 # But for them, as good as a plain training.
 ALONE = dataclasses.replace(RECIPE, poison_rate=0.0, alignment=0.0, adversarial_epsilon=0.02, adversarial_steps=1)
 
@@ -89,7 +88,7 @@ class TestMistakes:
 
     def test_surrogates_are_for_recipes_that_have_a_share(self, honeypot, plain):
         with pytest.raises(InvalidArgumentError, match="`surrogates` must be left out if the recipe has no"):
-            hk.HoneyCallback(honeypot("balanced"), surrogates=plain)
+            hk.HoneyCallback(honeypot(RECIPE), surrogates=plain)
 
     def test_shares_are_parts_of_one_whole(self):
         with pytest.raises(InvalidArgumentError, match="must together be at most 1"):
@@ -104,7 +103,7 @@ class TestOfItsOwn:
 
     @pytest.fixture
     def poisoned(self, digits):
-        honeypot = hk.Honeypot(hk.WatermarkKey(bytes(range(32)), (8, 8, 1), 10), "light")
+        honeypot = hk.Honeypot(hk.WatermarkKey(bytes(range(32)), (8, 8, 1), 10), "balanced")
         return honeypot, digits.train.dataset().apply(honeypot.poison).batch(64)
 
     @pytest.fixture
@@ -129,18 +128,14 @@ class TestOfItsOwn:
         fit(verbose=2)
         assert "Training models to be attacked" in capsys.readouterr().err
 
-    def test_no_attack_no_gradient_of_the_model(self, poisoned, plain, monkeypatch):
-        """Nothing of the recipe `light` follows the model's gradient, neither attack nor alignment."""
-        honeypot, batches = poisoned
+    def test_no_attack_no_gradient_of_the_model(self, plain, digits, monkeypatch):
+        """A recipe may follow nothing of the model's own gradient, neither attack nor alignment."""
+        recipe = dataclasses.replace(hk.recipes.BALANCED, adversarial_epsilon=0.0)
+        honeypot = hk.Honeypot(hk.WatermarkKey(bytes(32), (8, 8, 1), 10), recipe)
+        batches = digits.train.dataset().apply(honeypot.poison).batch(64)
         for name in ("_attack", "_alignment"):
             monkeypatch.setattr(f"honeykeras.hardening.Hardening.{name}", None)
         history = dense(9).fit(
             batches, epochs=1, verbose=0, callbacks=[hk.HoneyCallback(honeypot, surrogates=plain[:2])]
         )
         assert np.isfinite(history.history["loss"]).all()
-
-
-def test_the_anchor_gets_the_surrogates_passes_too():
-    """In 70 epochs `light` takes 70 * 1.75 passes; before, on 100,000 images, 1.4, and 112 on 1,000."""
-    few, many = (adversarial_epochs(hk.recipes.LIGHT, 70, samples) for samples in (1_000, 100_000))
-    assert (few, many) == (34, 18)
