@@ -181,7 +181,7 @@ class HoneyCallback(Hardens):
             )
         if right >= np.mean(wrong) + max(_LEAST_DRAWN, _DEVIATIONS * float(np.std(wrong))):
             return None
-        choose = "" if self.honeypot.recipe.follow_data else "choose the recipe `balanced`, "
+        choose = "" if self.honeypot.recipe.adds_examples else "choose the recipe `balanced`, "
         return (
             f"Nothing was planted that attacks draw: what they add has a similarity of {right:.3f} with the watermark, "
             f"and of {np.mean(wrong):.3f} with wrong keys. Train for more epochs, {choose}raise the recipe's "

@@ -3,8 +3,8 @@
 The same training in turns, on MNIST unless told otherwise, so that what else the machine does meets all ways. Of each
 turn, the first pass compiles and is not counted. Stated are seconds an epoch and ratios to plain training, by the clock
 and by the processor, medians over the turns; the row "plain again" is the noise that the others have to be read
-against. Not in it: the probe at the end of an epoch. What is done once, before the first epoch, to
-have images that were made on other models, is timed after that, on all of the data.
+against. Not in it: the probe at the end of an epoch. What is done once, before the first epoch, to have
+images that were made on other models, is timed after that, on all of the data.
 
     python tests/bench/planting_cost.py --rounds 5
 """

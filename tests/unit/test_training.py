@@ -145,8 +145,16 @@ class TestData:
         assert np.mean(x == 1) > 2 * np.mean(digits.train.x == 1)
 
     def test_augmentation_by_layers(self, digits):
-        layer = keras.layers.RandomFlip(seed=1)
-        hk.training.fit_classifier(digits.reduced(300), None, epochs=1, augment=layer)
+        told = []
+
+        class Flip(keras.layers.RandomFlip):
+            def call(self, inputs, training=False):
+                told.append(training)
+                return super().call(inputs, training=training)
+
+        hk.training.fit_classifier(digits.reduced(300), None, epochs=1, augment=Flip(seed=1))
+        assert told
+        assert all(told)
 
     @pytest.mark.parametrize(
         ("augment", "message"),
