@@ -140,7 +140,7 @@ class Ledger:
         looked, shares = _looks(self.sums["all"].count, len(added))
         crossed = np.stack(
             [
-                self._crossed("all", self.sums["all"].add(added, self.rules)[looked], numbers[looked], shares),
+                self._crossed("all", self.sums["all"].add(added, looked, self.rules), numbers[looked], shares),
                 self._sum_windows(added, numbers),
                 self._single(added, numbers),
                 self._crossed(
@@ -213,12 +213,12 @@ class Ledger:
             if not begun:
                 sums.clear()
             part = slice(start, start + window - begun)
-            statistics = sums.add(added[part], self._of_windows)
-            looks = _window_looks(window)
-            looked = looks[(looks > begun) & (looks <= begun + len(statistics))] - begun - 1
+            looks, taken = _window_looks(window), added[part]
+            looked = looks[(looks > begun) & (looks <= begun + len(taken))] - begun - 1
+            statistics = sums.add(taken, looked, self._of_windows)
             # The number of this window, from 1.
             shares = np.full(len(looked), share(-(-sums.count // window)) / len(looks))
-            found.append(self._crossed("window", statistics[looked], numbers[part][looked], shares))
+            found.append(self._crossed("window", statistics, numbers[part][looked], shares))
             start = part.stop
         return np.minimum.reduce(found)
 
@@ -231,19 +231,17 @@ class Ledger:
     def _sum_differences(self, differences: list[Difference], looked: np.ndarray) -> np.ndarray:
         """The statistic of differences as it was after each of some queries."""
         sums = self.sums["differences"]
-        before = sums.statistic(self.rules)[None]
         if not differences:
-            return np.repeat(before, len(looked), axis=0)
+            return np.repeat(sums.statistic(self.rules)[None], len(looked), axis=0)
         classes, vectors, projections = (
             np.concatenate([getattr(each, name) for each in differences])
             for name in ("classes", "vectors", "projections")
         )
-        last = np.cumsum([len(each.classes) for each in differences]) - 1
+        ends = np.cumsum([0, *(len(each.classes) for each in differences)])
         weights = -np.linalg.norm(vectors, axis=1)
-        weights[last] *= -1
-        statistics = sums.add(Added(classes, vectors, projections, weights), self.rules)[last]
+        weights[ends[1:] - 1] *= -1
         done = np.searchsorted([each.query for each in differences], looked, side="right")
-        return np.concatenate([before, statistics])[done]
+        return sums.add(Added(classes, vectors, projections, weights), ends[done] - 1, self.rules)
 
     def _bound(self, name: str, shares: np.ndarray) -> np.ndarray:
         # Variations of one image may be taken for whichever class the key makes of it: it holds for all of them.

@@ -13,7 +13,7 @@ NOTHING = 1e-3
 
 
 class Added:
-    """Vectors that are added to sums, with what they have to do with each other.
+    """Vectors that are added to sums, with what is worked out of them once for all sums.
 
     Attributes:
         classes: Shape `(n,)`, int64.
@@ -27,12 +27,6 @@ class Added:
     ) -> None:
         self.classes, self.vectors, self.projections = classes, vectors, projections
         self.weights = np.linalg.norm(vectors, axis=1) if weights is None else weights
-
-    @functools.cached_property
-    def grown(self) -> np.ndarray:
-        """By how much each makes the square of the sums' length greater than those before them would."""
-        products = np.where(self.classes[:, None] == self.classes, self.vectors @ self.vectors.T, 0)
-        return 2 * np.tril(products, -1).sum(axis=1) + np.diagonal(products)
 
     @functools.cached_property
     def by_class(self) -> tuple[np.ndarray, np.ndarray]:
@@ -80,28 +74,31 @@ class Sums:
         sums.count = len(classes)
         return sums
 
-    def add(self, added: Added, rules: Rules) -> np.ndarray:
-        """Adds vectors, one after the other.
+    def add(self, added: Added, looks: np.ndarray, rules: Rules) -> np.ndarray:
+        """Adds vectors, and looks at the statistic on the way.
 
         Args:
             added: The vectors.
+            looks: After which of them to look, by their places, ascending.
             rules: How much of the projections may be nobody's doing.
 
         Returns:
-            The statistic beyond that as it was after each vector, of the shape of the projections, float64, at
-            least 0.
+            What `statistic` was at each look, shape `(looks, *keys)`, float64.
         """
-        # |U + v|^2 = |U|^2 + 2 <U, v> + |v|^2, and v meets those alone that are of its class.
-        met = np.einsum("nd,nd->n", self.by_class[added.classes], added.vectors)
-        squares = np.square(np.linalg.norm(self.by_class)) + np.cumsum(2 * met + added.grown, dtype=np.float64)
-        totals = self.projection + np.cumsum(added.projections, axis=0, dtype=np.float64)
-        weights = self.weight + np.cumsum(added.weights, dtype=np.float64)
-        if len(totals):
+        found, start = np.zeros((len(looks), *self.projection.shape)), 0
+        for number, stop in enumerate(looks + 1):
+            self._take(added[start:stop])
+            found[number], start = self.statistic(rules), stop
+        self._take(added[start:])
+        return found
+
+    def _take(self, added: Added) -> None:
+        if len(added):
             there, sums = added.by_class
             self.by_class[there] += sums
-            self.projection, self.weight = totals[-1], float(weights[-1])
-            self.count += len(totals)
-        return beyond(totals, np.asarray(rules.allowed(weights)), np.sqrt(np.maximum(squares, 0)))
+            self.projection = self.projection + added.projections.sum(axis=0, dtype=np.float64)
+            self.weight += float(added.weights.sum(dtype=np.float64))
+            self.count += len(added)
 
     def clear(self) -> None:
         """Begins anew, but for the count."""

@@ -169,14 +169,17 @@ class TestGuarantee:
         assert not many.accused_at[1:].any()
 
 
+def added_one_by_one(sums, seen, rules):
+    """Adds observations, and looks after each of them."""
+    return sums.add(Added(seen.classes, seen.views, seen.projections), np.arange(len(seen)), rules)
+
+
 class TestSums:
     def test_statistic_is_the_sums_projection_over_its_length(self):
         seen = random_stream(50)
         key = patterns(1)[..., 0]
         sums = Sums(K, D)
-        found = np.concatenate(
-            [sums.add(Added(part.classes, part.views, part.projections), RULES) for part in (seen[:20], seen[20:])]
-        )
+        found = np.concatenate([added_one_by_one(sums, part, RULES) for part in (seen[:20], seen[20:])])
         for i in (0, 7, 19, 20, 49):
             total = np.stack([seen.views[: i + 1][seen.classes[: i + 1] == label].sum(axis=0) for label in range(K)])
             expected = abs((total * key).sum()) / np.linalg.norm(total)
@@ -186,8 +189,8 @@ class TestSums:
         seen = random_stream(30)
         wide = dataclasses.replace(RULES, margin=0.1, grace=12.0)
         plain, less = (Sums(K, D) for _ in range(2))
-        raw = plain.add(Added(seen.classes, seen.views, seen.projections), RULES)
-        found = less.add(Added(seen.classes, seen.views, seen.projections), wide)
+        raw = added_one_by_one(plain, seen, RULES)
+        found = added_one_by_one(less, seen, wide)
         weights = np.cumsum(np.linalg.norm(seen.views, axis=1))
         lengths = np.abs(np.cumsum(seen.projections)) / raw
         allowed = 0.05 * weights + 0.05 * np.maximum(weights - 12, 0)
@@ -197,8 +200,8 @@ class TestSums:
     def test_what_cancels_is_nothing(self):
         view = np.full((1, D), 0.3, np.float32)
         sums = Sums(K, D)
-        sums.add(Added(np.array([0]), view, np.array([5.0])), RULES)
-        assert sums.add(Added(np.array([0]), -view, np.array([-5.0 + 1e-9])), RULES)[0] == 0
+        sums.add(Added(np.array([0]), view, np.array([5.0])), np.array([], int), RULES)
+        assert sums.add(Added(np.array([0]), -view, np.array([-5.0 + 1e-9])), np.array([0]), RULES)[0] == 0
 
     def test_graph_agrees(self):
         seen, rules = led(200, 1.0), dataclasses.replace(RULES, margin=0.2, grace=50.0)
@@ -206,7 +209,7 @@ class TestSums:
         add = tf.function(functools.partial(graph.add, rules=rules), reduce_retracing=True)
         for start in range(0, 200, 50):
             part = seen[start : start + 50]
-            expected = sums.add(Added(part.classes, part.views, part.projections), rules)
+            expected = added_one_by_one(sums, part, rules)
             state, found = add(state, part.classes, part.views, part.projections)
             assert np.allclose(found, expected, atol=1e-4)
         assert np.allclose(state.by_class, sums.by_class, atol=1e-4)
