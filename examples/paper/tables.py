@@ -103,6 +103,8 @@ _TABLES = {
     "what gets past": Table("README.md", "clients", past),
     "attackers": Table("docs/evidence.md", "clients", attackers),
     "honest clients": Table("docs/evidence.md", "clients", honest),
+    "what gets past hardened": Table("README.md", "hardened", past),
+    "attackers hardened": Table("docs/evidence.md", "hardened", attackers),
     "what gets past on CIFAR-10": Table("README.md", "cifar10", past),
     "attackers on CIFAR-10": Table("docs/evidence.md", "cifar10", attackers),
     "honest clients on CIFAR-10": Table("docs/evidence.md", "cifar10", honest),

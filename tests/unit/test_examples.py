@@ -132,7 +132,7 @@ def test_tables_of_what_gets_past_and_of_clients_are_those_of_the_records(run, t
     run("examples/paper/tables.py", "--output", tmp_path / "tables.md")
     pages = [(ROOT / name).read_text() for name in ("README.md", "docs/evidence.md", "docs/planting.md")]
     tables = (tmp_path / "tables.md").read_text().split("\n\n")
-    assert len(tables) == 8
+    assert len(tables) == 10
     for table in tables:
         assert len(table.splitlines()) > 5
         assert any(table.strip() in page for page in pages)
