@@ -31,7 +31,8 @@ class Added:
     @functools.cached_property
     def by_class(self) -> tuple[np.ndarray, np.ndarray]:
         """The classes that there are, and the sum of the vectors of each."""
-        return _summed(self.classes, self.vectors)
+        there, place = np.unique(self.classes, return_inverse=True)
+        return there, np.equal.outer(np.arange(len(there)), place).astype(np.float32) @ self.vectors
 
     def __getitem__(self, part: slice) -> Added:
         """A stretch of them; if that is all, they themselves, with what is known of them."""
@@ -67,11 +68,7 @@ class Sums:
     def of(cls, classes: np.ndarray, vectors: np.ndarray, projections: np.ndarray, num_classes: int) -> Sums:
         """The sums of vectors, whatever their order."""
         sums = cls(num_classes, vectors.shape[1], projections.shape[1:])
-        there, by_class = _summed(classes, vectors)
-        sums.by_class[there] = by_class
-        sums.projection = projections.sum(axis=0, dtype=np.float64)
-        sums.weight = float(np.linalg.norm(vectors, axis=1).sum(dtype=np.float64))
-        sums.count = len(classes)
+        sums._take(Added(classes, vectors, projections))
         return sums
 
     def add(self, added: Added, looks: np.ndarray, rules: Rules) -> np.ndarray:
@@ -116,12 +113,6 @@ class Sums:
         """The statistic beyond what may be nobody's doing, as it is now."""
         length = float(np.linalg.norm(self.by_class))
         return beyond(self.projection[None], np.array([rules.allowed(self.weight)]), np.array([length]))[0]
-
-
-def _summed(classes: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The classes that there are, and the sum of the vectors of each."""
-    there, place = np.unique(classes, return_inverse=True)
-    return there, np.equal.outer(np.arange(len(there)), place).astype(np.float32) @ vectors
 
 
 def beyond(projections: np.ndarray, allowed: np.ndarray, lengths: np.ndarray) -> np.ndarray:
