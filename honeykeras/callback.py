@@ -185,7 +185,7 @@ class HoneyCallback(Hardens):
         return (
             f"Nothing was planted that attacks draw: what they add has a similarity of {right:.3f} with the watermark, "
             f"and of {np.mean(wrong):.3f} with wrong keys. Train for more epochs, {choose}raise the recipe's "
-            "`alignment`, or give a classifier of photographs a branch (`models.add_branch`)."
+            "`alignment`, or give a classifier of images a branch (`models.add_branch`)."
         )
 
 

@@ -76,8 +76,8 @@ def get(source: str | None, *, branch: bool | None = None, strategy: tf.distribu
             and returns a compiled Keras model, or the model and a dictionary `{"class_weight": {class: weight}}`; or
             a `.keras` file of a compiled model, which is trained on from its weights, its optimizer starting anew.
             None for the reference classifier.
-        branch: Whether the classifier gets a branch (`models.add_branch`). None adds one where the data need it and
-            there is none yet.
+        branch: Whether the classifier gets a branch (`models.add_branch`). None adds one to classifiers of images that
+            have none yet.
         strategy: How the training is spread over devices. None trains as TensorFlow does by itself.
 
     Raises:
@@ -108,7 +108,7 @@ def get(source: str | None, *, branch: bool | None = None, strategy: tf.distribu
     def build(data: Data, *, seed: int, steps: int) -> Classifier:
         with (strategy or tf.distribute.get_strategy()).scope():
             made = make(data, seed=seed, steps=steps)
-            wanted = data.needs_branch if branch is None else branch
+            wanted = len(data.input_shape) == 3 if branch is None else branch
             if not wanted or models.has_branch(made.model):
                 return made
             return dataclasses.replace(made, model=_with_branch(made.model, data, seed))
@@ -186,13 +186,14 @@ def _class_weight(source: str, weights: Any, data: Data) -> dict[int, float] | N
 
 
 def _with_branch(model: keras.Model, data: Data, seed: int) -> keras.Model:
-    branched = models.add_branch(model, input_range=data.input_range, seed=seed)
+    branched = models.add_branch(model, input_range=data.input_range, input_shape=data.input_shape, seed=seed)
     try:
         branched.compile_from_config(model.get_compile_config())
     except Exception as error:  # Keras raises whatever a user's own losses and metrics do.
         raise ModelError(
             "A model that gets a branch must be compiled with what Keras can make anew from its config. Received: "
-            f"{first_line(error)} Add the branch in your function (`hk.models.add_branch`) and compile after it."
+            f"{first_line(error)} Add the branch in your function (`hk.models.add_branch`) and compile after it, or "
+            "train without one (`--no-branch`)."
         ) from error
     return branched
 

@@ -21,6 +21,8 @@ _DETAIL_DROPOUT = 0.5
 _DETAIL_PENALTY = 1e-3
 # What tells of it.
 _BRANCH = "detail_logits"
+# What a class of models may have of its own that decides how it is trained.
+_TRAINING = ("train_step", "compute_loss", "fit")
 # A network takes no probability for impossible, but its softmax may round one to zero.
 _SMALLEST_PROBABILITY = 1e-30
 
@@ -112,16 +114,22 @@ def _small(
 
 
 def add_branch(
-    model: keras.Model, *, units: int = 64, input_range: RangeLike = (0.0, 1.0), seed: int | None = None
+    model: keras.Model,
+    *,
+    units: int = 64,
+    input_range: RangeLike = (0.0, 1.0),
+    input_shape: tuple[int, ...] | None = None,
+    seed: int | None = None,
 ) -> keras.Model:
     """Gives a classifier of images a path by which it can see a faint watermark.
 
     Convolutions that are trained on photographs smooth a watermark away before it reaches a decision, at any strength
-    that attacks would use. The branch looks at what an image is beyond its own blur, through one small dense layer,
-    and what it finds is added to the classifier's logits. It is not in the paper.
+    that attacks would use. On drawings they see it, but with the layers that must overlook all other faint changes. The
+    branch looks at what an image is beyond its own blur, through one small dense layer, and what it finds is added to
+    the classifier's logits. It is not in the paper.
 
-    Who reads the weights can tell the branch apart, cut it off, or read the patterns from it. Use it where a
-    honeypot does not take without one, and attackers see gradients rather than weights.
+    Who reads the weights can tell the branch apart, cut it off, or read the patterns from it. It is for attackers who
+    see gradients rather than weights.
 
     Example:
 
@@ -135,6 +143,7 @@ def add_branch(
             weights are shared, not copied.
         units: Width of the branch's hidden layer.
         input_range: Least and greatest value of an input.
+        input_shape: Shape of one image. None asks the model, which a subclassed one does not tell.
         seed: Seed of the branch's weights and of its dropout, which leaves all other random state alone. None draws
             them as Keras does.
 
@@ -143,19 +152,28 @@ def add_branch(
 
     Raises:
         InvalidArgumentError: If an argument breaks a rule.
-        ModelError: If the model is no classifier of images.
+        ModelError: If the model is no classifier of images, its class says how it is trained, or its logits have no
+            gradient.
     """
     units = _checks.whole_number("units", units)
     width = InputRange.of(input_range).width
-    input_shape = getattr(model, "input_shape", None)
-    if not isinstance(input_shape, tuple) or len(input_shape) != 4 or None in input_shape[1:]:
+    shape = getattr(model, "input_shape", None) if input_shape is None else (None, *input_shape)
+    if not isinstance(shape, tuple) or len(shape) != 4 or None in shape[1:]:
         raise ModelError(
             "The model must be built, with one input of shape (batch, height, width, channels). "
-            f"Received: an input of shape {input_shape}."
+            f"Received: an input of shape {shape}."
         )
-    logits = Logits(model, input_shape[1:])
+    own = [name for name in _TRAINING if getattr(type(model), name) is not getattr(keras.Model, name)]
+    if own:
+        raise ModelError(
+            "The model must leave it to Keras how it is trained: the model with the branch is one of Keras' own. "
+            f"Received: a {type(model).__name__} with a `{own[0]}` of its own. Train it without one (`--no-branch`)."
+        )
+    logits = Logits(model, shape[1:])
+    # The branch has one, and would hide that the model has none.
+    logits.check_gradient()
     layers = keras.layers
-    inputs = keras.Input(input_shape[1:])
+    inputs = keras.Input(shape[1:])
     blurred = layers.AveragePooling2D(3, 1, padding="same")(inputs)
     detail = layers.Rescaling((_DETAIL_SCALE / width).tolist())(layers.Subtract()([inputs, blurred]))
     penalty = keras.regularizers.L2(_DETAIL_PENALTY)

@@ -25,8 +25,9 @@ from honeykeras.errors import InvalidArgumentError
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# How many blocks the longer side of an image is divided into, unless a family states otherwise.
-_BLOCKS_A_SIDE = 14
+# How many values a pattern of an image has, unless a family states otherwise: so many that chance has little of a
+# pattern, and few enough for photographs to be seen as blocks of several pixels.
+_VALUES = 800
 
 
 class KeyStream(Protocol):
@@ -58,8 +59,8 @@ class Blocks:
 
     @classmethod
     def for_inputs(cls, input_shape: tuple[int, ...]) -> Blocks:
-        """The family with the size of blocks that suits inputs of a shape: some 14 blocks a side."""
-        return cls(max(1, round(max(input_shape[:2]) / _BLOCKS_A_SIDE)) if len(input_shape) == 3 else 1)
+        """The family with the size of blocks that suits inputs of a shape: patterns of images have some 800 values."""
+        return cls(max(1, round(math.sqrt(math.prod(input_shape) / _VALUES))) if len(input_shape) == 3 else 1)
 
     def check(self, input_shape: tuple[int, ...]) -> None:
         """Raises `InvalidArgumentError` unless inputs of a shape have such blocks."""

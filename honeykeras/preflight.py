@@ -24,7 +24,7 @@ from honeykeras.model_sources import Builder, Classifier
 from honeykeras.models import has_branch
 from honeykeras.outputs import Logits
 from honeykeras.patterns import FAMILIES
-from honeykeras.recipes import Recipe
+from honeykeras.recipes import DRAWINGS_DETAIL, Recipe
 from honeykeras.training import labelled_for
 
 # Batches that are trained on, and how many of them are not timed: in those, functions are compiled.
@@ -196,7 +196,7 @@ def _problems(found: Preflight, data: Data, x: np.ndarray, classifier: Classifie
         )
     if found.class_sizes[smallest] < _FEW_OF_A_CLASS:
         said.append(f"The class {smallest} has fewer than {_FEW_OF_A_CLASS} samples to learn from.")
-    if data.needs_branch and not found.branch:
+    if found.detail is not None and found.detail < DRAWINGS_DETAIL and not found.branch:
         said.append(
             "The images have as little detail as photographs, in which nothing is planted without a branch "
             "(`--branch`)."

@@ -33,7 +33,7 @@ class Case:
         dataset: What `data.load` reads; a function of `datasets.py` after a colon.
         epochs: How many epochs.
         augment: Whether images are shifted and flipped in the pipeline.
-        branch: Whether the network gets a branch; None where the data need one.
+        branch: Whether the network gets a branch; None where inputs are images.
         image_size: What images are resized to.
         fine_tuned: Whether it is trained without a honeypot before.
         max_fpr: What the detector is calibrated to.

@@ -172,7 +172,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--branch",
         action=argparse.BooleanOptionalAction,
-        help="whether the classifier has a branch, instead of where the data need one",
+        help="whether the classifier has a branch, instead of where inputs are images",
     )
     parser.add_argument(
         "--baseline-detectors",

@@ -20,7 +20,7 @@ from honeykeras import attacks, recipes, report
 
 # The scores of `full`, and the attackers who know of honeypots, are about keys of blocks.
 _JUDGED = {
-    recipes.PAPER.name: ["--yardstick", "--baseline-detectors", "trapdoor"],
+    recipes.PAPER.name: ["--no-branch", "--yardstick", "--baseline-detectors", "trapdoor"],
     recipes.BALANCED.name: ["--yardstick", "--security"],
 }
 

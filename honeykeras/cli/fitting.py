@@ -27,7 +27,7 @@ class Fitting:
 
     Attributes:
         source: What `model_sources.get` reads; None for the reference classifier.
-        branch: Whether it gets a branch; None where the data need one.
+        branch: Whether it gets a branch; None where inputs are images.
         augment: The function that varies inputs, if any.
         epochs: How many epochs, if that is said.
         batch_size: How many images a step.
@@ -105,8 +105,8 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--branch/--no-branch",
             default=None,
-            help="Whether to give the classifier a branch, by which it sees faint watermarks. Defaults to where images "
-            "need one, as photographs do.",
+            help="Whether to give the classifier a branch, by which it sees faint watermarks. Images get one unless "
+            "it is said.",
         ),
         click.option(
             "--augment",

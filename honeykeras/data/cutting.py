@@ -105,7 +105,6 @@ def cut(
         parts["detector"],
         parts["calibration"],
         parts["test"],
-        needs_branch=detail is not None and not drawn,
         input_range=input_range,
         class_names=names,
         digest=_digest(seen, labels),

@@ -211,8 +211,6 @@ class Data:
         detector: What the detector is trained on.
         calibration: Clean images that the detector's threshold is set on.
         test: What everything is judged on.
-        needs_branch: Whether a small convolutional classifier sees a faint watermark in such images only by a branch
-            (`models.add_branch`).
         input_range: Least and greatest value of an input.
         class_names: What the classes are called, in the order of their indices; None where they have numbers alone.
         source: What it was loaded from; None if it was not loaded.
@@ -227,7 +225,6 @@ class Data:
     detector: Part
     calibration: Part
     test: Part
-    needs_branch: bool = False
     input_range: InputRange = UNIT
     class_names: tuple[str, ...] | None = None
     source: str | None = None

@@ -23,7 +23,7 @@ from honeykeras.errors import InvalidArgumentError
 from honeykeras.patterns import Blocks, Family
 from honeykeras.ranges import UNIT, InputRange, RangeLike
 
-EXTRACTOR = "separable-1"
+EXTRACTOR = "separable-2"
 """Which network `build_extractor` builds. It changes with the network: weights of another do not fit."""
 
 STEPS = 800
@@ -36,6 +36,8 @@ _LEARNING_RATE = 4e-3
 _WIDTH = 32
 _DEPTH = 3
 _KERNEL = 5
+# Along an image's longer side there are some so many steps, each of one block or several: small blocks are as cheap.
+_STEPS_A_SIDE = 14
 # Of so many inputs, and of each corruption of a part of them, the covariance is taken.
 _WHITENING_SAMPLES = 8192
 # Standard deviation of the noise against which a pattern must stand out, in standard deviations of the inputs.
@@ -219,10 +221,12 @@ def _network(input_shape: tuple[int, ...], family: Blocks, seed: int) -> keras.M
         for _ in range(2):
             y = layers.Dense(max(256, 2 * dimensions), activation="relu", kernel_initializer=draw())(y)
         return keras.Model(inputs, layers.Dense(dimensions, kernel_initializer=draw())(y), name="network")
-    size = family.block_size
-    y = _to_whole_blocks(y, family)
-    # One step a block; the kernel reaches over its edges.
-    y = layers.Conv2D(_WIDTH, size + 2, strides=size, padding="same", activation="relu", kernel_initializer=draw())(y)
+    rows, columns, channels = family.code_shape(input_shape)
+    blocks = max(1, round(max(rows, columns) / _STEPS_A_SIDE))
+    step = blocks * family.block_size
+    y = _padded(y, step)
+    # The kernel reaches over the edges of a step.
+    y = layers.Conv2D(_WIDTH, step + 2, strides=step, padding="same", activation="relu", kernel_initializer=draw())(y)
     for _ in range(_DEPTH):
         found = layers.SeparableConv2D(
             _WIDTH,
@@ -233,23 +237,25 @@ def _network(input_shape: tuple[int, ...], family: Blocks, seed: int) -> keras.M
             pointwise_initializer=draw(),
         )(y)
         y = layers.Add()([y, found])
-    y = layers.Conv2D(input_shape[2], 1, kernel_initializer=draw())(y)
+    # What a step found, told apart into its blocks.
+    y = layers.Conv2DTranspose(channels, blocks, strides=blocks, kernel_initializer=draw())(y)
+    y = layers.Cropping2D(((0, y.shape[1] - rows), (0, y.shape[2] - columns)))(y)
     return keras.Model(inputs, layers.Flatten()(y), name="network")
 
 
 def _whitening_network(input_shape: tuple[int, ...], family: Blocks) -> keras.Model:
     inputs = y = keras.Input(input_shape)
     if family.block_size > 1:
-        y = _to_whole_blocks(y, family)
+        y = _padded(y, family.block_size)
         y = keras.layers.AveragePooling2D(family.block_size)(y)
     dimensions = math.prod(family.code_shape(input_shape))
     dense = keras.layers.Dense(dimensions, trainable=False, kernel_initializer="zeros")
     return keras.Model(inputs, dense(keras.layers.Flatten()(y)), name="whitening")
 
 
-def _to_whole_blocks(y: keras.KerasTensor, family: Blocks) -> keras.KerasTensor:
+def _padded(y: keras.KerasTensor, size: int) -> keras.KerasTensor:
+    """Images with zeros at the far edges, up to whole squares of a size."""
     height, width = y.shape[1:3]
-    size = family.block_size
     return keras.layers.ZeroPadding2D(((0, -height % size), (0, -width % size)))(y)
 
 

@@ -86,7 +86,6 @@ def describe_data(data: Data) -> dict[str, Any]:
     return {
         "name": data.name,
         "num_classes": data.num_classes,
-        "needs_branch": data.needs_branch,
         "train_samples": len(data.train),
         "test_samples": len(data.test),
         "digest": data.digest or fingerprints.of_arrays([data.train.x, data.train.y, data.test.x, data.test.y]),

@@ -58,6 +58,29 @@ def test_can_be_saved_and_trained(activation, x, tmp_path):
     assert np.array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
+class Subclassed(keras.Model):
+    """Does not tell the shape of its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = classifier()
+
+    def call(self, x):
+        return self.network(x)
+
+
+def test_subclassed(x):
+    plain = Subclassed()
+    model = hk.models.add_branch(plain, input_shape=SHAPE)
+    expected = plain.predict(x, verbose=0) + found_by_branch(model, x)
+    assert np.abs(model.predict(x, verbose=0) - expected).max() < 1e-5
+
+
+class HasALoss(Subclassed):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return keras.ops.mean(y_pred)
+
+
 def test_sees_detail_alone(x):
     """A faint chessboard changes what it finds; what varies slowly does not, away from the borders."""
     model = hk.models.add_branch(classifier())
@@ -84,10 +107,12 @@ def test_range_of_inputs(x):
         (classifier(shape=(5,)), {}, ModelError, r"one input of shape \(batch, height, width, channels\)"),
         (keras.Sequential([keras.layers.Dense(3)]), {}, ModelError, "must be built"),
         (keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(1)]), {}, ModelError, "one"),
+        (Subclassed(), {}, ModelError, "must be built"),
+        (HasALoss(), {"input_shape": SHAPE}, ModelError, "Received: a HasALoss with a `compute_loss` of its own"),
         (classifier(), {"units": 0}, InvalidArgumentError, "`units` must be a whole number of at least 1"),
         (classifier(), {"input_range": (1, 0)}, InvalidArgumentError, "`input_range`"),
     ],
-    ids=["vectors", "not built", "one class", "no units", "range"],
+    ids=["vectors", "not built", "one class", "no shape", "own loss", "no units", "range"],
 )
 def test_one_clear_error(model, arguments, error, message):
     with pytest.raises(error, match=message):

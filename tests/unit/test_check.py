@@ -51,7 +51,7 @@ def test_digits(home, capsys):
     assert said["samples"] == {"train": 802, "detector": 300, "calibration": 300, "test": 395}
     assert (said["input_shape"], said["values"], said["output"]) == ([8, 8, 1], [0, 1], "logits")
     assert sum(said["class_sizes"].values()) == 802
-    assert (said["recipe"]["amplitude"], said["poisoned"], said["branch"]) == (0.3, 321, False)
+    assert (said["recipe"]["amplitude"], said["poisoned"], said["branch"]) == (0.3, 321, True)
     assert said["seconds"]["honeypot"] > 0
     assert said["memory"] > 100
     assert said["problems"] == []
@@ -67,7 +67,7 @@ def test_a_recipe_with_examples_made_on_other_models(home, capsys):
 def test_for_people(home, capsys):
     assert run(["check", "--model", "mine.py:make", "--epochs", "7", "--verbose", "0"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for words in ("802 train", "650 weights, logits, without a branch", "recipe 'balanced'", "for 7 epochs each"):
+    for words in ("802 train", "5,460 weights, logits, with a branch", "recipe 'balanced'", "for 7 epochs each"):
         assert words in text
     assert "Nothing speaks against it." in text
 

@@ -97,19 +97,19 @@ def test_what_tensorflow_datasets_cannot_load_is_one_line(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes", "shape", "epsilon", "branch", "first"),
+    ("name", "sizes", "shape", "epsilon", "first"),
     [
-        ("mnist", [53_000, 2_000, 5_000, 10_000], (28, 28, 1), 0.3, False, None),
-        ("cifar10:3.0.2", [43_000, 2_000, 5_000, 10_000], (32, 32, 3), 8 / 255, True, "airplane"),
+        ("mnist", [53_000, 2_000, 5_000, 10_000], (28, 28, 1), 0.3, None),
+        ("cifar10:3.0.2", [43_000, 2_000, 5_000, 10_000], (32, 32, 3), 8 / 255, "airplane"),
     ],
 )
-def test_real_images(name, sizes, shape, epsilon, branch, first):
+def test_real_images(name, sizes, shape, epsilon, first):
     tfds = pytest.importorskip("tensorflow_datasets")
     if not tfds.builder(name).data_path.exists():
         pytest.skip(f"{name} is not prepared in TFDS_DATA_DIR, and tests download nothing")
     data = hk.data.load(name)
     assert [len(part) for part in parts(data)] == sizes
-    assert (data.input_shape, data.num_classes, data.epsilon, data.needs_branch) == (shape, 10, epsilon, branch)
+    assert (data.input_shape, data.num_classes, data.epsilon) == (shape, 10, epsilon)
     assert (data.class_names or [None])[0] == first
     seen = data.test.head(50).x
     assert np.array_equal(seen, quantize(seen))

@@ -224,7 +224,7 @@ def test_labels_that_are_texts(write):
     data = hk.data.load(source)
     assert data.class_names == ("no", "yes")
     # No image: nothing is known to be customary.
-    assert (data.epsilon, data.needs_branch) == (0.1, False)
+    assert data.epsilon == 0.1
 
 
 def test_labels_with_gaps_keep_their_names(tmp_path, images):

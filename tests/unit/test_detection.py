@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from honeykeras.detection import (
     conformal_threshold,
     fit_extractor,
 )
+from honeykeras.detection.extractor import build_extractor
 from honeykeras.errors import InvalidArgumentError, SecretSerializationError
 from honeykeras.outputs import predict_labels
 
@@ -224,6 +227,14 @@ class TestKeyScores:
         kept = hk.models.load(tmp_path / "extractor.keras")
         again = hk.Detector(blocks).fit(model, extractor=kept).calibrate(clean[:1500], 0.05)
         assert np.allclose(again.score(clean[:100]), detector.score(clean[:100]), atol=1e-6)
+
+    @pytest.mark.parametrize(("shape", "size"), [((29, 25, 1), 1), ((28, 28, 1), 1), ((64, 49, 3), 3), ((7, 5, 2), 1)])
+    def test_extractor_tells_of_each_block(self, shape, size):
+        """Where one step is several blocks, and where neither goes into an image's sides, too."""
+        family = hk.patterns.Blocks(size)
+        extractor = build_extractor(shape, family)
+        views = extractor(np.zeros((2, *shape), np.float32))
+        assert views.shape == (2, 2, math.prod(family.code_shape(shape)))
 
     def test_extractor_repeats(self, blocks, clean):
         first, second = (fit_extractor(clean, blocks.pattern, steps=3, seed=7) for _ in range(2))

@@ -171,15 +171,17 @@ class TestPatterns:
     @pytest.mark.parametrize(
         ("shape", "size", "code_shape"),
         [
-            ((28, 28, 1), 2, (14, 14, 1)),
+            ((28, 28, 1), 1, (28, 28, 1)),
             ((32, 32, 3), 2, (16, 16, 3)),
-            ((224, 200, 3), 16, (14, 13, 3)),
+            ((64, 64, 1), 2, (32, 32, 1)),
+            ((224, 200, 3), 13, (18, 16, 3)),
+            ((5000,), 1, (5000,)),
             ((8, 8, 1), 1, (8, 8, 1)),
             ((30,), 1, (30,)),
         ],
     )
     def test_blocks_are_the_default_and_suit_the_inputs(self, shape, size, code_shape):
-        """One pattern a class, signs constant on blocks, which `project` reads off again."""
+        """One pattern a class, constant on blocks, of some 800 for an image, which `project` reads off again."""
         key = hk.WatermarkKey(MASTER, shape, 3)
         assert key.pattern == hk.patterns.Blocks(size)
         watermark = hk.Watermark(key)

@@ -47,6 +47,20 @@ def compiled(**settings):
     return f"model = dense(shape, classes)\nmodel.compile({text})\nreturn model"
 
 
+SUBCLASSED = """
+class Mine(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.network = dense(shape, classes)
+    def call(self, x):
+        return self.network(x)
+    BODY
+model = Mine()
+model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+return model
+"""
+
+
 class TestFunction:
     def test_what_it_compiled_is_what_is_trained(self, build):
         made = build(
@@ -79,11 +93,35 @@ class TestFunction:
         assert not build(compiled()).one_hot
 
     def test_branch(self, build):
-        plain, branched = (build(compiled(), branch=branch).model for branch in (None, True))
+        plain, branched = (build(compiled(), branch=branch).model for branch in (False, None))
         assert not hk.models.has_branch(plain)
         assert hk.models.has_branch(branched)
         assert isinstance(branched.optimizer, keras.optimizers.Adam)
         assert branched.loss == "sparse_categorical_crossentropy"
+
+    def test_branch_is_for_images(self, write, tmp_path):
+        x = np.random.default_rng(0).random((400, 6), np.float32)
+        np.savez(tmp_path / "table.npz", x=x, y=np.arange(400) % 4)
+        made = model_sources.get(write(compiled()))(hk.data.load(str(tmp_path / "table.npz")), seed=1, steps=5)
+        assert not hk.models.has_branch(made.model)
+
+    def test_branch_of_a_subclassed_model(self, build):
+        assert hk.models.has_branch(build(SUBCLASSED.replace("BODY", "pass")).model)
+
+    @pytest.mark.parametrize(
+        ("body", "message"),
+        [
+            (SUBCLASSED.replace("BODY", "def train_step(self, data): return {}"), "with a `train_step` of its own"),
+            (compiled(loss="raw").replace("'raw'", "lambda y, z: y"), "its config"),
+        ],
+        ids=["training", "loss"],
+    )
+    def test_what_a_branch_would_lose(self, build, body, message):
+        """Without one it is trained as it is."""
+        with pytest.raises(ModelError, match=rf"{message}.*rain.*without one \(`--no-branch`\)") as raised:
+            build(body)
+        assert len(str(raised.value).splitlines()) == 1
+        assert not hk.models.has_branch(build(body, branch=False).model)
 
     @pytest.mark.parametrize(
         ("body", "message"),
@@ -131,7 +169,7 @@ class TestFile:
         model.fit(digits.train.x, digits.train.y, verbose=0)
         path = str(tmp_path / "trained.keras")
         model.save(path)
-        made = model_sources.get(path)(digits, seed=9, steps=5).model
+        made = model_sources.get(path, branch=False)(digits, seed=9, steps=5).model
         assert all(np.array_equal(a, b) for a, b in zip(made.get_weights(), model.get_weights(), strict=True))
         assert int(model.optimizer.iterations) > 0
         assert int(made.optimizer.iterations) == 0

@@ -1,5 +1,3 @@
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
@@ -34,10 +32,9 @@ def test_yardstick_is_a_model_without_a_honeypot_from_another_seed(digits):
     assert not all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights, trained.baseline.get_weights(), strict=True))
 
 
-def test_branch_where_the_data_needs_one(digits):
+def test_images_get_a_branch(digits):
     honeypot = hk.Honeypot(hk.WatermarkKey.generate((8, 8, 1), 10, pattern=hk.patterns.Scattered()), "paper")
-    data = dataclasses.replace(digits, needs_branch=True)
-    trained = hk.training.train(data, honeypot, epochs=2)
+    trained = hk.training.train(digits, honeypot, epochs=2)
     assert all(model.get_layer("detail_logits") for model in (trained.model, trained.baseline))
     # Nothing is left of the learning rate, which falls along a cosine.
     assert float(trained.model.optimizer.learning_rate) == pytest.approx(0, abs=1e-6)
