@@ -6,6 +6,8 @@ Run it as `python examples/ten_lines.py OUTPUT_FOLDER [EPOCHS]`. A honeypot take
 import sys
 from pathlib import Path
 
+import keras
+
 import honeykeras as hk
 from honeykeras import export
 from honeykeras.evaluation import correctly_classified
@@ -13,8 +15,16 @@ from honeykeras.evaluation import correctly_classified
 output = Path(sys.argv[1] if len(sys.argv) > 1 else "ten-lines-run")
 epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 60
 data = hk.data.load("digits")
-model = hk.models.small_cnn(data.input_shape, data.num_classes)  # any compiled Keras classifier
 
+
+def classifier() -> keras.Model:
+    """Any Keras classifier of images, with the branch by which it sees faint patterns."""
+    model = hk.models.add_branch(hk.models.small_cnn(data.input_shape, data.num_classes))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+model = classifier()
 key = hk.WatermarkKey.generate(data.input_shape, data.num_classes)
 honeypot = hk.Honeypot(key)
 train = data.train.dataset().shuffle(1000).apply(honeypot.poison).batch(64)
@@ -34,7 +44,7 @@ export.save_guarded(model, output / "serving" / "digits", detector, sealing_key,
 export.save(model, output / "serving" / "digits-public")
 
 # What it is worth shows only beside a model that was trained as long without a honeypot.
-baseline = hk.models.small_cnn(data.input_shape, data.num_classes)
+baseline = classifier()
 baseline.fit(data.train.x, data.train.y, batch_size=64, epochs=epochs, verbose=2)
 attacks = [hk.attacks.PGD(epsilon=0.3)]
 result = hk.evaluate(model, key, data, baseline=baseline, attacks=attacks, detector=detector)

@@ -148,7 +148,7 @@ def add_branch(
             them as Keras does.
 
     Returns:
-        The classifier with the branch, not compiled, with outputs of the same kind.
+        The classifier with the branch, not compiled, with outputs of the same kind: before it is trained, the same.
 
     Raises:
         InvalidArgumentError: If an argument breaks a rule.
@@ -182,7 +182,9 @@ def add_branch(
     hidden = layers.Dense(
         units, activation="relu", kernel_initializer=next(draw), kernel_regularizer=penalty, name="detail"
     )(kept)
-    found = layers.Dense(logits.num_classes, kernel_initializer=next(draw), name=_BRANCH)(hidden)
+    # It says nothing until it has learned to: a model that is trained already stays what it is, and short trainings do
+    # not begin with unlearning.
+    found = layers.Dense(logits.num_classes, kernel_initializer="zeros", name=_BRANCH)(hidden)
     outputs = model(inputs)
     if not logits.gives_probabilities:
         return keras.Model(inputs, layers.Add()([outputs, found]), name=f"{model.name}_with_branch")

@@ -16,7 +16,7 @@ from honeykeras.evidence.bounds import CHECKPOINTS, bound, share
 from honeykeras.evidence.ledger import SHARES
 
 CLASSES = 10
-FAMILIES = {"MNIST, 196 dimensions": 196, "CIFAR-10, 768 dimensions": 768}
+FAMILIES = {"MNIST, 784 dimensions": 784, "CIFAR-10, 768 dimensions": 768}
 # How far a query draws on the key, in standard deviations, by docs/evidence.md: a converged attack, one that avoids
 # averaged gradients, one adversarial query among ten.
 DRIFTS = (3.0, 1.0, 0.3)

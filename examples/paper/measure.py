@@ -32,9 +32,11 @@ def example_master(seed: int) -> bytes:
     return hashlib.sha256(f"honeykeras example {seed}".encode()).digest()
 
 
-def example_key(recipe: str, seed: int, parts: data.Data) -> hk.WatermarkKey:
-    """A key of such bytes, of the family that a recipe plants."""
+def example_key(recipe: str, seed: int, parts: data.Data, block_size: int | None = None) -> hk.WatermarkKey:
+    """A key of such bytes, of the family that a recipe plants, or of blocks of a size."""
     family = hk.patterns.FAMILIES[recipes.get(recipe).family].for_inputs(parts.input_shape)
+    if block_size:
+        family = hk.patterns.Blocks(block_size)
     return hk.WatermarkKey(example_master(seed), parts.input_shape, parts.num_classes, pattern=family)
 
 
@@ -57,7 +59,7 @@ def make_attacks(names: list[str], parts: data.Data, seed: int, steps: int = 40)
 
 def train(options: argparse.Namespace, seed: int, parts: data.Data, folder: Path) -> tuple[dict, dict]:
     """Trains the models, or reads those of an interrupted run; returns them, and how they were trained."""
-    honeypot = hk.Honeypot(example_key(options.recipe, seed, parts), options.recipe)
+    honeypot = hk.Honeypot(example_key(options.recipe, seed, parts, options.block_size), options.recipe)
     epochs = options.epochs or training.default_epochs(len(parts.train))
     if not folder.exists():
         begin = time.monotonic()
@@ -104,7 +106,7 @@ def measure(options: argparse.Namespace, seed: int, folder: Path) -> dict:
     begin = time.monotonic()
     found = hk.evaluate(
         trained["model"],
-        example_key(options.recipe, seed, parts),
+        example_key(options.recipe, seed, parts, options.block_size),
         parts,
         baseline=trained["baseline"],
         attacks=judged,
@@ -169,6 +171,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=40, help="steps of projected gradient descent")
     parser.add_argument("--samples", type=int, default=200, help="images that each attack is run on")
     parser.add_argument("--epochs", type=int, help="epochs, instead of what the data set needs")
+    parser.add_argument("--block-size", type=int, help="side of the blocks, instead of what suits the inputs")
     parser.add_argument(
         "--branch",
         action=argparse.BooleanOptionalAction,

@@ -19,21 +19,37 @@ def x():
     return np.random.default_rng(0).random((6, *SHAPE), np.float32)
 
 
+def branched(plain, **options):
+    """A classifier with a branch that says something, as one does that was trained."""
+    model = hk.models.add_branch(plain, **options)
+    layer = model.get_layer("detail_logits")
+    kernel, bias = layer.get_weights()
+    layer.set_weights([np.random.default_rng(1).normal(0, 0.5, kernel.shape), bias])
+    return model
+
+
 def found_by_branch(model, x):
     """What the branch adds to the logits."""
     return keras.Model(model.input, model.get_layer("detail_logits").output).predict(x, verbose=0)
 
 
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_begins_as_the_classifier_that_it_is_given(activation, x):
+    plain = classifier(activation)
+    found = hk.models.add_branch(plain, seed=1).predict(x, verbose=0)
+    assert np.allclose(found, plain.predict(x, verbose=0), atol=1e-6)
+
+
 def test_adds_to_logits(x):
     plain = classifier()
-    model = hk.models.add_branch(plain)
+    model = branched(plain)
     expected = plain.predict(x, verbose=0) + found_by_branch(model, x)
     assert np.abs(model.predict(x, verbose=0) - expected).max() < 1e-5
 
 
 def test_probabilities_stay_probabilities(x):
     plain = classifier("softmax")
-    model = hk.models.add_branch(plain)
+    model = branched(plain)
     found = model.predict(x, verbose=0)
     weighed = plain.predict(x, verbose=0) * np.exp(found_by_branch(model, x))
     assert np.abs(found - weighed / weighed.sum(axis=1, keepdims=True)).max() < 1e-5
@@ -41,7 +57,7 @@ def test_probabilities_stay_probabilities(x):
 
 def test_layers_are_shared(x):
     plain = classifier()
-    model = hk.models.add_branch(plain)
+    model = branched(plain)
     before = model.predict(x, verbose=0)
     plain.layers[-1].bias.assign_add([1.0, 0.0, 0.0, 0.0])
     assert np.abs(model.predict(x, verbose=0) - before - [1, 0, 0, 0]).max() < 1e-5
@@ -49,7 +65,7 @@ def test_layers_are_shared(x):
 
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_can_be_saved_and_trained(activation, x, tmp_path):
-    model = hk.models.add_branch(classifier(activation))
+    model = branched(classifier(activation))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=activation is None)
     model.compile("adam", loss)
     model.fit(x, np.arange(6) % 4, epochs=1, verbose=0)
@@ -71,7 +87,7 @@ class Subclassed(keras.Model):
 
 def test_subclassed(x):
     plain = Subclassed()
-    model = hk.models.add_branch(plain, input_shape=SHAPE)
+    model = branched(plain, input_shape=SHAPE)
     expected = plain.predict(x, verbose=0) + found_by_branch(model, x)
     assert np.abs(model.predict(x, verbose=0) - expected).max() < 1e-5
 
@@ -83,7 +99,7 @@ class HasALoss(Subclassed):
 
 def test_sees_detail_alone(x):
     """A faint chessboard changes what it finds; what varies slowly does not, away from the borders."""
-    model = hk.models.add_branch(classifier())
+    model = branched(classifier())
     rows, columns = np.indices(SHAPE[:2])
     board = np.where((rows + columns) % 2, 0.05, -0.05)[..., None].astype(np.float32)
     grey = np.full((1, *SHAPE), 0.5, np.float32)
@@ -94,8 +110,8 @@ def test_sees_detail_alone(x):
 
 
 def test_range_of_inputs(x):
-    unit = hk.models.add_branch(classifier())
-    wide = hk.models.add_branch(classifier(), input_range=(0, 255))
+    unit = branched(classifier())
+    wide = branched(classifier(), input_range=(0, 255))
     for name in ("detail", "detail_logits"):
         wide.get_layer(name).set_weights(unit.get_layer(name).get_weights())
     assert np.abs(found_by_branch(unit, x) - found_by_branch(wide, 255 * x)).max() < 1e-4
