@@ -105,8 +105,8 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--branch/--no-branch",
             default=None,
-            help="Whether to give the classifier a branch, by which it sees faint watermarks. Images get one unless "
-            "it is said.",
+            help="Whether to give the classifier a branch, by which it sees faint watermarks. Defaults to a branch "
+            "for images.",
         ),
         click.option(
             "--augment",
