@@ -160,14 +160,13 @@ def _check(source: str, model: keras.Model, data: Data) -> None:
         raise ModelError(
             f"{source} must be a compiled model, with a loss. Received: one without. Call `compile` on it."
         )
-    if not model.built:
-        model.build((None, *data.input_shape))
-    if not model.trainable_variables:
-        raise ModelError(f"{source} must have weights that can be trained. Received: none.")
     try:
+        # It makes the weights of a model that has none yet, as `build` does not of a subclassed one.
         Logits(model, data.input_shape, data.num_classes)
     except ModelError as error:
         raise ModelError(f"{source} does not fit {data.name}. {error}") from error
+    if not model.trainable_variables:
+        raise ModelError(f"{source} must have weights that can be trained. Received: none.")
 
 
 def _class_weight(source: str, weights: Any, data: Data) -> dict[int, float] | None:

@@ -51,9 +51,9 @@ SUBCLASSED = """
 class Mine(keras.Model):
     def __init__(self):
         super().__init__()
-        self.network = dense(shape, classes)
+        self.flat, self.dense = layers.Flatten(), layers.Dense(classes)
     def call(self, x):
-        return self.network(x)
+        return self.dense(self.flat(x))
     BODY
 model = Mine()
 model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -106,7 +106,9 @@ class TestFunction:
         assert not hk.models.has_branch(made.model)
 
     def test_branch_of_a_subclassed_model(self, build):
-        assert hk.models.has_branch(build(SUBCLASSED.replace("BODY", "pass")).model)
+        made = build(SUBCLASSED.replace("BODY", "pass"))
+        assert hk.models.has_branch(made.model)
+        assert len(made.model.trainable_variables) == 6
 
     @pytest.mark.parametrize(
         ("body", "message"),
