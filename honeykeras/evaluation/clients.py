@@ -14,15 +14,13 @@ from honeykeras.attacks import Attack
 from honeykeras.detection import KeyScoreDetector
 from honeykeras.evaluation.arena import Arena
 from honeykeras.evaluation.results import ClientKind, Clients, Curve, Spread
-from honeykeras.evaluation.senders import Sender, Stream, senders
+from honeykeras.evaluation.senders import Observe, Sender, Stream, senders
 from honeykeras.evaluation.statistics import Estimate, Proportion
-from honeykeras.evidence import Ledger, Observer, Rules
+from honeykeras.evidence import Ledger, Observations, Observer, Rules
 from honeykeras.evidence.bounds import CHECKPOINTS
 from honeykeras.evidence.sums import NOTHING, Sums
 from honeykeras.keys import WatermarkKey
 
-# Queries are added so many at a time.
-_SLICE = 256
 # Of clients that send tens of thousands of queries, so many are looked at.
 _MOST_OF_MANY = 20
 # A curve has no more points than people can see.
@@ -64,11 +62,11 @@ def judge_clients(
     rules = {arena: dataclasses.replace(observer.rules, alpha=alpha) for arena, observer in observers.items()}
     patterns = _patterns(key, *key.wrong_keys())
     kinds = {}
-    for name, sender in senders(honey, plain, observers[honey], key, attacks, seed):
-        kinds[name] = _judge(name, sender, rules[honey], patterns, clients, seed, honey.verbose)
-    for name, sender in senders(plain, None, observers[plain], key, attacks, seed):
+    for name, sender in senders(honey, plain, _under(patterns, observers[honey]), key, attacks, seed):
+        kinds[name] = _judge(name, sender, rules[honey], clients, seed, honey.verbose)
+    for name, sender in senders(plain, None, _under(patterns[..., :1], observers[plain]), key, attacks, seed):
         if name in kinds:
-            control = _judge(name, sender, rules[plain], patterns[..., :1], clients, seed, plain.verbose)
+            control = _judge(name, sender, rules[plain], clients, seed, plain.verbose)
             kinds[name] = dataclasses.replace(kinds[name], no_honeypot=control.accused)
     return Clients(alpha, observers[honey].rules.margin, kinds)
 
@@ -82,18 +80,22 @@ def _patterns(*keys: WatermarkKey) -> np.ndarray:
     return np.stack([np.reshape(key.draw_codes(), (key.num_classes, -1)) for key in keys], axis=-1)
 
 
-def _judge(
-    name: str, sender: Sender, rules: Rules, patterns: np.ndarray, clients: int, seed: int, verbose: int
-) -> ClientKind:
+def _under(patterns: np.ndarray, observer: Observer) -> Observe:
+    """Looks at queries as several keys see them: at each once, however many clients send it."""
+    return lambda queries: observer.observe(queries).under(patterns)
+
+
+def _judge(name: str, sender: Sender, rules: Rules, clients: int, seed: int, verbose: int) -> ClientKind:
     """Lets clients of a kind send, with a ledger for each, under the key and under others."""
     clients = min(clients, _MOST_OF_MANY) if sender.many else clients
     outcomes, streams = [], []
     for number in _progress.bar(f"Clients: {name}", clients, "client", verbose, range(clients)):
         stream = sender.draw(np.random.default_rng([seed, number, *name.encode()]))
-        outcomes.append(_accused_at(stream, rules, patterns))
+        outcomes.append(_accused_at(stream, rules))
         streams.append(_Sent.of(stream, outcomes[-1][0]))
         if not number:
-            curve, dependence = _curve(stream, rules, patterns[..., 0]), _dependence(stream, rules, patterns[..., 0])
+            right = stream.seen.of_key(0)
+            curve, dependence = _curve(right, rules), _dependence(right, rules)
     accused = np.array(outcomes) > 0
     wrong = accused[:, 1:].mean(axis=1).sum() if accused.shape[1] > 1 else 0.0
     return ClientKind(
@@ -110,11 +112,10 @@ def _judge(
     )
 
 
-def _accused_at(stream: Stream, rules: Rules, patterns: np.ndarray) -> np.ndarray:
+def _accused_at(stream: Stream, rules: Rules) -> np.ndarray:
     """The number of the query at which each key accuses, 0 where it does not."""
-    ledger = Ledger(rules, keys=patterns.shape[2])
-    for start in range(0, len(stream.seen), _SLICE):
-        ledger.add(stream.seen[start : start + _SLICE].under(patterns))
+    ledger = Ledger(rules, keys=stream.seen.projections.shape[1])
+    ledger.add(stream.seen)
     return ledger.accused_at
 
 
@@ -140,23 +141,22 @@ def _spread(values: Sequence[float]) -> Spread:
     return Spread(*(None if math.isinf(value) else float(value) for value in (median, ninety)))
 
 
-def _dependence(stream: Stream, rules: Rules, patterns: np.ndarray) -> Estimate:
+def _dependence(seen: Observations, rules: Rules) -> Estimate:
     """The mean projection a query has on the key, in standard deviations, and where chance leaves it with 95 %."""
-    seen = stream.seen.under(patterns)
     sums = Sums.of(seen.classes, seen.views, seen.projections, rules.num_classes)
     weight = max(sums.weight, NOTHING)
     mean, spread = float(sums.projection) / weight, 1.96 * float(np.linalg.norm(sums.by_class)) / weight
     return Estimate(mean, (mean - spread, mean + spread))
 
 
-def _curve(stream: Stream, rules: Rules, patterns: np.ndarray) -> Curve:
+def _curve(seen: Observations, rules: Rules) -> Curve:
     """A client's evidence over its queries."""
-    looks = [int(count) for count in CHECKPOINTS if count < len(stream.seen)]
-    ends = [*looks[:: -(-len(looks) // _POINTS) or 1], len(stream.seen)]
+    looks = [int(count) for count in CHECKPOINTS if count < len(seen)]
+    ends = [*looks[:: -(-len(looks) // _POINTS) or 1], len(seen)]
     ledger, start = Ledger(rules), 0
     points: list[tuple[int, float, float]] = []
     for end in ends:
-        evidence = ledger.update(stream.seen[start:end].under(patterns))
+        evidence = ledger.update(seen[start:end])
         points.append((end, evidence.statistic, evidence.bound))
         start = end
     return Curve(*(tuple(each) for each in zip(*points, strict=True)))

@@ -12,7 +12,7 @@ from honeykeras.attacks import NES, PGD, AdversarialExamples, Attack, Boundary, 
 from honeykeras.attacks.adaptive import avoiding
 from honeykeras.attacks.by_query import QueryAttack
 from honeykeras.evaluation.arena import Arena, correctly_classified
-from honeykeras.evidence import Observations, Observer, honest
+from honeykeras.evidence import Observations, honest
 from honeykeras.keys import WatermarkKey
 from honeykeras.outputs import predict, predict_labels
 from honeykeras.watermark import Watermark
@@ -55,6 +55,9 @@ class Stream:
 Draw = Callable[[np.random.Generator], Stream]
 """Draws a client of a kind."""
 
+Observe = Callable[[np.ndarray], Observations]
+"""Looks at queries of a model, shape `(n, *input_shape)`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Sender:
@@ -72,7 +75,7 @@ class Sender:
 
 
 def senders(
-    arena: Arena, other: Arena | None, observer: Observer, key: WatermarkKey, attacks: Mapping[str, Attack], seed: int
+    arena: Arena, other: Arena | None, observe: Observe, key: WatermarkKey, attacks: Mapping[str, Attack], seed: int
 ) -> Iterator[tuple[str, Sender]]:
     """The kinds of clients of a model, one after the other, as some take much memory.
 
@@ -80,7 +83,7 @@ def senders(
         arena: The model, attacked.
         other: A model without a honeypot, attacked: images that were made on it are sent to this one. None where there
             is no such control.
-        observer: What looks at this model's queries.
+        observe: Looks at this model's queries.
         key: The key, for who knows and avoids it.
         attacks: The attacks, by name.
         seed: Seed of what is random.
@@ -88,10 +91,10 @@ def senders(
     bounds = arena.data.input_range
     x = arena.data.test.head(_CLEAN, _CLEAN_BYTES).x
     unit = bounds.to_unit(x)
-    clean = observer.observe(x)
+    clean = observe(x)
     for kind in honest.kinds(x.shape[1:]):
         made = honest.sessions(unit, kind, seed=seed)
-        seen = clean if kind == "clean" else observer.observe(bounds.from_unit(np.concatenate(made)))
+        seen = clean if kind == "clean" else observe(bounds.from_unit(np.concatenate(made)))
         yield kind, Sender(True, False, functools.partial(_in_sessions, seen, [len(each) for each in made]))
     confidence = _confidence(arena, x)
     yield "active_learning", Sender(True, False, functools.partial(_least_sure_first, clean, confidence))
@@ -99,13 +102,15 @@ def senders(
     for name, examples in _attackers(arena, other, key, attacks):
         if not examples.success.any():
             continue
-        adversarial = observer.observe(examples.successful)
+        adversarial = observe(examples.successful)
         yield name, Sender(False, False, functools.partial(_attacking, adversarial))
-        for every in _RARE if name in attacks else ():
-            mixed = functools.partial(_mixed, adversarial, clean, every)
-            yield f"{name}_one_in_{every}", Sender(False, False, mixed)
+        if name in attacks:
+            both = Observations.joined([adversarial, clean])
+            for every in _RARE:
+                mixed = functools.partial(_mixed, both, len(adversarial), every)
+                yield f"{name}_one_in_{every}", Sender(False, False, mixed)
     for attack in _by_query(arena, seed):
-        yield attack.name, Sender(False, True, _campaign(arena, observer, attack))
+        yield attack.name, Sender(False, True, _campaign(arena, observe, attack))
 
 
 def _attackers(
@@ -134,13 +139,13 @@ def _by_query(arena: Arena, seed: int) -> list[QueryAttack]:
     ]
 
 
-def _campaign(arena: Arena, observer: Observer, attack: QueryAttack) -> Draw:
+def _campaign(arena: Arena, observe: Observe, attack: QueryAttack) -> Draw:
     """Lets an attack loose, and writes down all that it asks: sessions, one for each image."""
     right = correctly_classified(arena.model, arena.data.test, min(_CAMPAIGN, arena.samples), arena.data.input_range)
     seen: list[list[Observations]] = [[] for _ in right.y]
 
     def watch(images: np.ndarray, queries: np.ndarray) -> None:
-        observed = observer.observe(queries)
+        observed = observe(queries)
         for image in np.unique(images):
             seen[image].append(observed[images == image])
 
@@ -191,14 +196,15 @@ def _attacking(seen: Observations, draw: np.random.Generator) -> Stream:
     return Stream(seen[chosen], np.ones(len(chosen), bool), np.ones(len(chosen), bool))
 
 
-def _mixed(adversarial: Observations, clean: Observations, every: int, draw: np.random.Generator) -> Stream:
-    """One adversarial query after so many clean ones, none twice."""
-    rounds = min(len(adversarial), len(clean) // (every - 1), max(1, _MOST_MIXED // every))
-    attacks = draw.permutation(len(adversarial))[:rounds]
-    others = draw.permutation(len(clean))[: rounds * (every - 1)].reshape(rounds, every - 1)
-    chosen = np.concatenate([len(adversarial) + others, attacks[:, None]], axis=1).ravel()
-    made = chosen < len(adversarial)
-    return Stream(Observations.joined([adversarial, clean])[chosen], made, made)
+def _mixed(seen: Observations, adversarial: int, every: int, draw: np.random.Generator) -> Stream:
+    """One adversarial query, of the first so many of what was seen, after so many clean ones, none twice."""
+    clean = len(seen) - adversarial
+    rounds = min(adversarial, clean // (every - 1), max(1, _MOST_MIXED // every))
+    attacks = draw.permutation(adversarial)[:rounds]
+    others = draw.permutation(clean)[: rounds * (every - 1)].reshape(rounds, every - 1)
+    chosen = np.concatenate([adversarial + others, attacks[:, None]], axis=1).ravel()
+    made = chosen < adversarial
+    return Stream(seen[chosen], made, made)
 
 
 def _confidence(arena: Arena, x: np.ndarray) -> np.ndarray:

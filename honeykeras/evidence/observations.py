@@ -127,5 +127,13 @@ class Observations:
         reading_projections = np.stack([readings @ pattern for pattern in patterns], axis=1)
         return dataclasses.replace(self, projections=projections, reading_projections=reading_projections)
 
+    def of_key(self, number: int) -> Observations:
+        """The same queries as one of the keys sees them that `under` looked with."""
+        return dataclasses.replace(
+            self,
+            projections=self.projections[:, number],
+            reading_projections=self.reading_projections[..., number],
+        )
+
     def __repr__(self) -> str:
         return f"Observations(n={len(self)})"

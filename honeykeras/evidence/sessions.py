@@ -14,18 +14,17 @@ _NONE = -1
 # One dimension of so many is looked at first.
 _STRIDE = 4
 
+ROWS = ("first", "latest", "reading", "counted")
+"""What there is of each session in many dimensions."""
+
 STORED = {
     "met": "<i8",
-    "first": "<f2",
-    "latest": "<f2",
-    "reading": "<f2",
-    "counted": "<f2",
     "first_class": "<i4",
     "counted_class": "<i4",
     "reading_projections": "<f8",
     "counted_projection": "<f8",
 }
-"""What there is of each session, and as what it is kept."""
+"""What else there is of each session, and as what it is kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Sessions:
         """Keeps the sessions that were met last, the other's as if they had come after these."""
         met = np.concatenate([self.met, np.where(other.met > 0, self.queries + other.met, 0)])
         kept = np.argsort(met, kind="stable")[-len(self.met) :]
-        for name in STORED.keys() - {"met"}:
+        for name in (*ROWS, *STORED.keys() - {"met"}):
             setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)])[kept])
         self.met, self.queries = met[kept], self.queries + other.queries
 

@@ -17,24 +17,26 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from honeykeras.errors import InvalidArgumentError, KeyFileError, SecretSerializationError
 from honeykeras.evidence.ledger import SHARES, Ledger
 from honeykeras.evidence.rules import Rules
-from honeykeras.evidence.sessions import STORED
+from honeykeras.evidence.sessions import ROWS, STORED
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
 
-_MAGIC = b"HKL1"
+_MAGIC = b"HKL2"
 # Magic, which rules, queries, number of the accusing query (0: none), by which statistic.
 _HEAD = struct.Struct("<4s8sQQB")
-# Count, sum of projections, sum of lengths, and what one step of a 16-bit number is worth.
-_SUMS = struct.Struct("<Qddd")
-_STEPS = 32767
+# Count, sum of projections, sum of lengths.
+_SUMS = struct.Struct("<Qdd")
+# What sums, and what is remembered of near duplicates, are rounded to.
+_SUM, _ROW = "<i2", "<i1"
 
 
 def to_bytes(ledger: Ledger) -> bytes:
     """A ledger as bytes, in the clear: as secret as the key.
 
     Sums are kept as 16-bit numbers, in steps of their greatest value: that changes their length by less than a
-    thousandth, and what it changes does not depend on the key.
+    thousandth. What is remembered of near duplicates is kept as 8-bit numbers, in steps of each one's greatest: by some
+    hundredth. What either changes does not depend on the key.
     """
     if ledger.accused_at.shape:
         raise InvalidArgumentError("A ledger of many keys at once is for controls, and is not kept.")
@@ -47,9 +49,9 @@ def to_bytes(ledger: Ledger) -> bytes:
     )
     parts = [head]
     for sums in ledger.sums.values():
-        step = float(np.abs(sums.by_class).max()) / _STEPS
-        steps = np.round(sums.by_class / step) if step else sums.by_class
-        parts += [_SUMS.pack(sums.count, float(sums.projection), sums.weight, step), steps.astype("<i2").tobytes()]
+        head = _SUMS.pack(sums.count, float(sums.projection), sums.weight)
+        parts += [head, _rounded(sums.by_class.reshape(1, -1), _SUM)]
+    parts += [_rounded(getattr(ledger.sessions, field), _ROW) for field in ROWS]
     parts += [getattr(ledger.sessions, field).astype(kind).tobytes() for field, kind in STORED.items()]
     return zlib.compress(b"".join(parts), 1)
 
@@ -81,12 +83,14 @@ def from_bytes(content: bytes, rules: Rules) -> Ledger:
     ledger.accused_at, ledger.accused_by = np.array(number, np.int64), np.array(by, np.int64)
     place = _HEAD.size
     for sums in ledger.sums.values():
-        sums.count, projection, sums.weight, step = _SUMS.unpack_from(plain, place)
+        sums.count, projection, sums.weight = _SUMS.unpack_from(plain, place)
         sums.projection = np.array(projection)
-        place += _SUMS.size
-        steps = np.frombuffer(plain, "<i2", sums.by_class.size, place)
-        sums.by_class = (steps.astype(np.float32) * np.float32(step)).reshape(sums.by_class.shape)
-        place += steps.nbytes
+        read, place = _unrounded(plain, place + _SUMS.size, (1, sums.by_class.size), _SUM)
+        sums.by_class = read.reshape(sums.by_class.shape)
+    for field in ROWS:
+        held = getattr(ledger.sessions, field)
+        read, place = _unrounded(plain, place, held.shape, _ROW)
+        setattr(ledger.sessions, field, read.astype(held.dtype))
     for field, kind in STORED.items():
         held = getattr(ledger.sessions, field)
         read = np.frombuffer(plain, kind, held.size, place)
@@ -155,9 +159,27 @@ def _name_of(rules: Rules) -> bytes:
     return hashlib.blake2b(repr(rules).encode(), digest_size=8).digest()
 
 
+def _rounded(rows: np.ndarray, kind: str) -> bytes:
+    """Rows of numbers as whole ones, in steps of each row's greatest, after what a step is worth."""
+    steps = (np.abs(rows).max(axis=1, keepdims=True) / np.iinfo(kind).max).astype("<f4")
+    return steps.tobytes() + np.round(rows / np.where(steps > 0, steps, 1)).astype(kind).tobytes()
+
+
+def _unrounded(plain: bytes, place: int, shape: tuple[int, int], kind: str) -> tuple[np.ndarray, int]:
+    """The rows that `_rounded` wrote, float32, and where they end."""
+    steps = np.frombuffer(plain, "<f4", shape[0], place)
+    whole = np.frombuffer(plain, kind, shape[0] * shape[1], place + steps.nbytes)
+    return whole.reshape(shape).astype(np.float32) * steps[:, None], place + steps.nbytes + whole.nbytes
+
+
 def _size(ledger: Ledger) -> int:
-    sums = sum(_SUMS.size + 2 * each.by_class.size for each in ledger.sums.values())
+    """How long `to_bytes` is before it is compressed: the same for all ledgers of the same rules."""
+    sums = sum(_SUMS.size + _rounded_size((1, each.by_class.size), _SUM) for each in ledger.sums.values())
+    rows = sum(_rounded_size(getattr(ledger.sessions, field).shape, _ROW) for field in ROWS)
     arrays = STORED.items()
-    return (
-        _HEAD.size + sums + sum(getattr(ledger.sessions, name).size * np.dtype(kind).itemsize for name, kind in arrays)
-    )
+    rest = sum(getattr(ledger.sessions, name).size * np.dtype(kind).itemsize for name, kind in arrays)
+    return _HEAD.size + sums + rows + rest
+
+
+def _rounded_size(shape: tuple[int, int], kind: str) -> int:
+    return shape[0] * (np.dtype("<f4").itemsize + shape[1] * np.dtype(kind).itemsize)

@@ -20,7 +20,7 @@ import numpy as np
 import turns
 
 import honeykeras as hk
-from honeykeras import data, evidence, models, names
+from honeykeras import data, evidence, model_sources, names
 from honeykeras.evidence import honest
 
 # Keys that are looked at together.
@@ -84,7 +84,8 @@ def main() -> None:
     keras.utils.set_random_seed(options.seed)
     parts = data.load(options.dataset, seed=options.seed)
     x, y = parts.train.head(20_000).x, parts.train.head(20_000).y
-    model = models.small_cnn(parts.input_shape, parts.num_classes, input_range=parts.input_range)
+    steps = options.epochs * math.ceil(len(x) / 64)
+    model = model_sources.get(None)(parts, seed=options.seed, steps=steps).model
     model.fit(x, y, batch_size=64, epochs=options.epochs, verbose=0)
     key = hk.WatermarkKey.generate(parts.input_shape, parts.num_classes, input_range=parts.input_range)
     observer = evidence.Observer(hk.Detector(key).fit(model, x, seed=options.seed), parts.calibration.inputs)

@@ -3,8 +3,10 @@
 The same training in turns, on MNIST unless told otherwise, so that what else the machine does meets all ways. Of each
 turn, the first pass compiles and is not counted. Stated are seconds an epoch and ratios to plain training, by the clock
 and by the processor, medians over the turns; the row "plain again" is the noise that the others have to be read
-against. Not in it: the probe at the end of an epoch. What is done once, before the first epoch, to have
-images that were made on other models, is timed after that, on all of the data.
+against. Recipes train the classifier as commands do, with its branch. Plain and adversarial training go without it, as
+who has no honeypot would; "plain, with the branch" tells what it costs. Not in it: the probe at the end of an epoch.
+What is done once, before the first epoch, to have images that were made on other models, is timed after that, on all
+of the data.
 
     python tests/bench/planting_cost.py --rounds 5
 """
@@ -18,6 +20,7 @@ import keras
 import tensorflow as tf
 
 import honeykeras as hk
+from honeykeras import model_sources
 
 _BATCH_SIZE = 128
 
@@ -41,38 +44,43 @@ class Clock(keras.callbacks.Callback):
             self.processor.append(self._ended[1] - self._started[1])
 
 
-def compiled(data):
-    keras.utils.set_random_seed(0)
-    return hk.models.small_cnn(data.input_shape, data.num_classes)
+def classifier(data, *, branch=None):
+    """The reference classifier as commands train it, with its branch, or without."""
+    return model_sources.get(None, branch=branch)(data, seed=0, steps=1000).model
 
 
 def make_ways(data):
-    """By name, functions that give a data set and callbacks for one turn."""
+    """By name, functions that give a classifier, a data set and callbacks for one turn."""
     key = hk.WatermarkKey.generate(data.input_shape, data.num_classes, input_range=data.input_range)
     # Any will do here: what is made on them is looked up, whatever they are.
-    others = [compiled(data) for _ in range(2)]
+    others = [classifier(data, branch=False) for _ in range(2)]
     samples = data.train.dataset()
 
     def cut(dataset):
         return dataset.shuffle(1000).batch(_BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
 
     def plain():
-        return cut(samples), []
+        return classifier(data, branch=False), cut(samples), []
+
+    def plain_with_branch():
+        return classifier(data), cut(samples), []
 
     def planted(recipe):
         def begin():
             honeypot = hk.Honeypot(key, recipe)
             surrogates = others if honeypot.recipe.transfer_share else ()
-            return cut(samples.apply(honeypot.poison)), [hk.HoneyCallback(honeypot, surrogates=surrogates)]
+            dataset = cut(samples.apply(honeypot.poison))
+            return classifier(data), dataset, [hk.HoneyCallback(honeypot, surrogates=surrogates)]
 
         return begin
 
     def adversarial():
         about = {"input_shape": data.input_shape, "num_classes": data.num_classes, "input_range": data.input_range}
-        return cut(samples), [hk.AdversarialTraining(samples, data.epsilon, **about)]
+        return classifier(data, branch=False), cut(samples), [hk.AdversarialTraining(samples, data.epsilon, **about)]
 
     recipes = {name: planted(name) for name in ("balanced", "hardened")}
-    return {"plain": plain, "plain again": plain, **recipes, "adversarial training": adversarial}
+    plain_ways = {"plain": plain, "plain again": plain, "plain, with the branch": plain_with_branch}
+    return {**plain_ways, **recipes, "adversarial training": adversarial}
 
 
 def seconds_once(data):
@@ -81,7 +89,7 @@ def seconds_once(data):
     honeypot = hk.Honeypot(key)
     data.train.dataset().apply(honeypot.poison)
     callback = hk.HoneyCallback(honeypot)
-    callback.set_model(compiled(data))
+    callback.set_model(classifier(data))
     callback.set_params({"epochs": 1, "steps": None, "verbose": 0})
     started = time.perf_counter()
     callback.on_train_begin()
@@ -103,8 +111,8 @@ def main():
     clocks = {name: Clock() for name in ways}
     for _ in range(arguments.rounds):
         for name, begin in ways.items():
-            dataset, callbacks = begin()
-            compiled(data).fit(dataset, epochs=2, callbacks=[*callbacks, clocks[name]], verbose=0, shuffle=False)
+            model, dataset, callbacks = begin()
+            model.fit(dataset, epochs=2, callbacks=[*callbacks, clocks[name]], verbose=0, shuffle=False)
 
     epochs = len(whole.train) / len(data.train)
     print(f"{'':22} {'s an epoch':>12} {'x plain':>9} {'processor x plain':>18}")

@@ -33,7 +33,12 @@ def resnet50(input_shape, num_classes):
     )
 
 
+def with_branch(input_shape, num_classes):
+    return hk.models.add_branch(hk.models.small_cnn(input_shape, num_classes))
+
+
 CASES = {
+    "small CNN with its branch, 28 x 28 x 1, detector key": (with_branch, (28, 28, 1), "key"),
     "small CNN, 28 x 28 x 1, detector key": (hk.models.small_cnn, (28, 28, 1), "key"),
     "small CNN, 28 x 28 x 1, detector paper": (hk.models.small_cnn, (28, 28, 1), "paper"),
     "ResNet-50, 32 x 32 x 3, detector key": (resnet50, (32, 32, 3), "key"),

@@ -30,7 +30,7 @@ def test_own_data_and_model_come_to_a_served_answer(digits, server, tmp_path, mo
     (tmp_path / "mine.py").write_text(MODEL)
     x = np.round(digits.train.x * 255).astype(np.uint8)
     np.savez("animals.npz", x=x, y=ANIMALS[digits.train.y])
-    given = ["--dataset", "animals.npz", "--model", "mine.py:make", "--epochs", "2"]
+    given = ["--dataset", "animals.npz", "--model", "mine.py:make", "--epochs", "1"]
     judged = ["--samples", "10", "--verbose", "0"]
     assert run(["check", *given]) == 0
     assert run(["quickstart", *given, *judged, "--output", "done"]) == 0

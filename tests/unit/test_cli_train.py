@@ -42,8 +42,9 @@ def home(tmp_path, monkeypatch, digits):
 
 
 def train(*options, output="t", epochs="3"):
+    """Trains as told, unless told otherwise without a branch: what a model is by itself matters here."""
     given = ["--dataset", "pets.npz", "--key", "k.key", "--epochs", epochs, "--output", output, "--verbose", "0"]
-    return run(["train", *given, *options])
+    return run(["train", *given, "--no-branch", *options])
 
 
 def settings(output="t"):
@@ -64,6 +65,7 @@ def test_own_model_and_augmentation(home):
     assert train("--model", "mine.py:make", "--augment", "mine.py:shift", "--batch-size", "32") == 0
     model = hk.models.load("t/model.keras")
     assert [type(layer).__name__ for layer in model.layers] == ["Flatten", "Dense", "Dense"]
+    assert settings()["branch"] is False
     assert isinstance(model.optimizer, keras.optimizers.SGD)
     said = settings()
     assert (said["model"], said["augment"], said["batch_size"]) == ("mine.py:make", "mine.py:shift", 32)
@@ -84,9 +86,9 @@ def test_fine_tuning_has_a_control_that_is_fine_tuned_as_long(home):
 
 
 def test_branch(home):
-    assert train("--branch", epochs="1") == 0
+    given = ["--dataset", "pets.npz", "--key", "k.key", "--epochs", "1", "--verbose", "0", "--output", "t"]
+    assert run(["train", *given]) == 0
     assert all(hk.models.has_branch(hk.models.load(f"t/{name}.keras")) for name in ("model", "baseline"))
-    assert settings()["branch"] is True
 
 
 class TestResuming:
@@ -147,7 +149,10 @@ def test_mistakes_leave_nothing(home, capsys, options, message):
 
 
 def test_mirrored(home):
-    """Two logical devices: the same draws, and figures that differ by rounding."""
+    """Two logical devices: the same draws, and figures that differ by rounding.
+
+    Without the branch, whose dropout is drawn on each device.
+    """
     code = """
 import sys, tensorflow as tf
 tf.config.set_logical_device_configuration(
@@ -157,6 +162,7 @@ from honeykeras.cli.main import run
 sys.exit(run(sys.argv[1:]))
 """
     given = ["--dataset", "pets.npz", "--model", "mine.py:make", "--key", "k.key", "--epochs", "1", "--verbose", "0"]
+    given += ["--no-branch"]
     command = [sys.executable, "-c", code, "train", *given, "--strategy", "mirrored", "--output", "mirrored"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]

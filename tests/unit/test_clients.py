@@ -234,7 +234,7 @@ class TestStreams:
         return hk.evidence.Observer(judged[1], data.calibration.x).observe(data.test.x[:60])
 
     def test_mixed_is_one_in_so_many_and_none_twice(self, seen):
-        stream = senders._mixed(seen[:10], seen[10:], 5, np.random.default_rng(0))
+        stream = senders._mixed(seen, 10, 5, np.random.default_rng(0))
         assert len(stream.seen) == 50
         assert np.array_equal(np.flatnonzero(stream.fooled), np.arange(4, 50, 5))
         assert np.array_equal(stream.attacked, stream.fooled)

@@ -18,7 +18,7 @@ from honeykeras import evidence
 from honeykeras.errors import InvalidArgumentError, KeyFileError, SecretSerializationError
 from honeykeras.evidence import bounds, graph, storage
 from honeykeras.evidence.ledger import SHARES
-from honeykeras.evidence.sessions import distances_between
+from honeykeras.evidence.sessions import ROWS, distances_between
 from honeykeras.evidence.sums import Added, Sums
 
 K, D = 4, 60
@@ -444,6 +444,21 @@ class TestStorage:
             off = np.linalg.norm(again.sums[name].by_class - sums.by_class)
             assert off <= 1e-3 * np.linalg.norm(sums.by_class)
             assert again.sums[name].projection == sums.projection
+
+    def test_loss_of_what_is_remembered_is_some_hundredth(self, ledger):
+        ledger.update(random_stream(40, seed=7))
+        again = storage.from_bytes(storage.to_bytes(ledger), RULES)
+        for name in ROWS:
+            rows = getattr(ledger.sessions, name).astype(np.float32)
+            off = np.linalg.norm(getattr(again.sessions, name) - rows, axis=1)
+            assert (off <= 0.02 * np.linalg.norm(rows, axis=1)).all()
+
+    def test_no_more_is_lost_the_second_time(self, ledger):
+        once = storage.to_bytes(storage.from_bytes(storage.to_bytes(ledger), RULES))
+        again = storage.to_bytes(storage.from_bytes(once, RULES))
+        kept = [storage.from_bytes(content, RULES) for content in (once, again)]
+        for name in ROWS:
+            assert (getattr(kept[0].sessions, name) == getattr(kept[1].sessions, name)).all()
 
     def test_size_grows_neither_with_time_nor_with_queries(self, ledger):
         most = storage._size(ledger) + 64
