@@ -29,16 +29,25 @@ class Added:
         self.weights = np.linalg.norm(vectors, axis=1) if weights is None else weights
 
     @functools.cached_property
-    def by_class(self) -> tuple[np.ndarray, np.ndarray]:
-        """The classes that there are, and the sum of the vectors of each."""
+    def members(self) -> tuple[np.ndarray, np.ndarray]:
+        """Some classes, all that there are among them, and which vectors are of each, shape `(classes, n)`, float32."""
         there, place = np.unique(self.classes, return_inverse=True)
-        return there, np.equal.outer(np.arange(len(there)), place).astype(np.float32) @ self.vectors
+        return there, np.equal.outer(np.arange(len(there)), place).astype(np.float32)
+
+    @functools.cached_property
+    def by_class(self) -> tuple[np.ndarray, np.ndarray]:
+        """Some classes, all that there are among them, and the sum of the vectors of each."""
+        there, members = self.members
+        return there, members @ self.vectors
 
     def __getitem__(self, part: slice) -> Added:
-        """A stretch of them; if that is all, they themselves, with what is known of them."""
+        """A stretch of them, with what is known of them."""
         if part.indices(len(self)) == (0, len(self), 1):
             return self
-        return Added(self.classes[part], self.vectors[part], self.projections[part], self.weights[part])
+        stretch = Added(self.classes[part], self.vectors[part], self.projections[part], self.weights[part])
+        there, members = self.members
+        stretch.members = there, members[:, part]
+        return stretch
 
     def __len__(self) -> int:
         return len(self.classes)
