@@ -161,7 +161,9 @@ def _name_of(rules: Rules) -> bytes:
 
 def _rounded(rows: np.ndarray, kind: str) -> bytes:
     """Rows of numbers as whole ones, in steps of each row's greatest, after what a step is worth."""
-    steps = (np.abs(rows).max(axis=1, keepdims=True) / np.iinfo(kind).max).astype("<f4")
+    # In half precision, the step of a faint row would be too small for its greatest number.
+    rows = rows.astype("<f4")
+    steps = np.abs(rows).max(axis=1, keepdims=True) / np.float32(np.iinfo(kind).max)
     return steps.tobytes() + np.round(rows / np.where(steps > 0, steps, 1)).astype(kind).tobytes()
 
 

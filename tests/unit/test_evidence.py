@@ -453,6 +453,13 @@ class TestStorage:
             off = np.linalg.norm(getattr(again.sessions, name) - rows, axis=1)
             assert (off <= 0.02 * np.linalg.norm(rows, axis=1)).all()
 
+    @pytest.mark.parametrize("scale", [1e-6, 1e-4, 1e4])
+    def test_what_is_remembered_may_be_faint_or_strong(self, scale):
+        rows = (scale * np.random.default_rng(0).uniform(-1, 1, (32, D))).astype(np.float16)
+        kept, _ = storage._unrounded(storage._rounded(rows, "<i1"), 0, rows.shape, "<i1")
+        exact = rows.astype(np.float64)
+        assert (np.abs(kept - exact).max(axis=1) <= 0.51 / 127 * np.abs(exact).max(axis=1)).all()
+
     def test_no_more_is_lost_the_second_time(self, ledger):
         once = storage.to_bytes(storage.from_bytes(storage.to_bytes(ledger), RULES))
         again = storage.to_bytes(storage.from_bytes(once, RULES))
