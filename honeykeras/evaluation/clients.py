@@ -91,7 +91,7 @@ def _judge(name: str, sender: Sender, rules: Rules, clients: int, seed: int, ver
     outcomes, streams = [], []
     for number in _progress.bar(f"Clients: {name}", clients, "client", verbose, range(clients)):
         stream = sender.draw(np.random.default_rng([seed, number, *name.encode()]))
-        outcomes.append(_accused_at(stream, rules))
+        outcomes.append(_accused_at(stream.seen, rules))
         streams.append(_Sent.of(stream, outcomes[-1][0]))
         if not number:
             right = stream.seen.of_key(0)
@@ -112,10 +112,10 @@ def _judge(name: str, sender: Sender, rules: Rules, clients: int, seed: int, ver
     )
 
 
-def _accused_at(stream: Stream, rules: Rules) -> np.ndarray:
+def _accused_at(seen: Observations, rules: Rules) -> np.ndarray:
     """The number of the query at which each key accuses, 0 where it does not."""
-    ledger = Ledger(rules, keys=stream.seen.projections.shape[1])
-    ledger.add(stream.seen)
+    ledger = Ledger(rules, keys=seen.projections.shape[1])
+    ledger.add(seen)
     return ledger.accused_at
 
 

@@ -30,13 +30,13 @@ class Added:
 
     @functools.cached_property
     def members(self) -> tuple[np.ndarray, np.ndarray]:
-        """Some classes, all that there are among them, and which vectors are of each, shape `(classes, n)`, float32."""
+        """Classes, at least those that there are, and which vectors are of each, shape `(classes, n)`, float32."""
         there, place = np.unique(self.classes, return_inverse=True)
         return there, np.equal.outer(np.arange(len(there)), place).astype(np.float32)
 
     @functools.cached_property
     def by_class(self) -> tuple[np.ndarray, np.ndarray]:
-        """Some classes, all that there are among them, and the sum of the vectors of each."""
+        """Classes, at least those that there are, and the sum of the vectors of each."""
         there, members = self.members
         return there, members @ self.vectors
 

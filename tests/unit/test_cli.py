@@ -16,7 +16,7 @@ from honeykeras.cli.quickstart import WRITTEN as QUICKSTART
 from honeykeras.errors import StorageError
 
 # Of the paper's recipe, which trains no extractor; CI runs the default one by the README's command.
-QUICK = ["--epochs", "10", "--verbose", "0"]
+QUICK = ["--recipe", "paper", "--epochs", "10", "--verbose", "0"]
 QUICKEST = ["--recipe", "paper", "--epochs", "1", "--samples", "50", "--verbose", "0"]
 COMMANDS = [
     "keygen",
@@ -56,7 +56,7 @@ def trained(folder, key_path):
 
 @pytest.fixture(scope="module")
 def quickstart(folder):
-    assert run(["quickstart", "--recipe", "paper", "--output", str(folder / "run"), *QUICK]) == 0
+    assert run(["quickstart", "--output", str(folder / "run"), *QUICK]) == 0
     return folder / "run"
 
 
@@ -241,6 +241,7 @@ class TestSteps:
         document = json.loads((trained / "training.json").read_text())
         assert len(document["history"]["watermark_similarity"]) == 8
         assert document["settings"]["recipe"]["name"] == "balanced"
+        assert hk.models.has_branch(hk.models.load(trained / "model.keras"))
 
     def test_train_with_a_changed_recipe(self, key_path, tmp_path):
         changes = ["--poison-rate", "0.1", "--amplitude", "0.5"]

@@ -86,9 +86,9 @@ def test_fine_tuning_has_a_control_that_is_fine_tuned_as_long(home):
 
 
 def test_branch(home):
-    given = ["--dataset", "pets.npz", "--key", "k.key", "--epochs", "1", "--verbose", "0", "--output", "t"]
-    assert run(["train", *given]) == 0
+    assert train("--branch", epochs="1") == 0
     assert all(hk.models.has_branch(hk.models.load(f"t/{name}.keras")) for name in ("model", "baseline"))
+    assert settings()["branch"] is True
 
 
 class TestResuming:
@@ -162,7 +162,7 @@ from honeykeras.cli.main import run
 sys.exit(run(sys.argv[1:]))
 """
     given = ["--dataset", "pets.npz", "--model", "mine.py:make", "--key", "k.key", "--epochs", "1", "--verbose", "0"]
-    given += ["--no-branch"]
+    given.append("--no-branch")
     command = [sys.executable, "-c", code, "train", *given, "--strategy", "mirrored", "--output", "mirrored"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
