@@ -142,16 +142,14 @@ def _check_variables(content: bytes) -> None:
 
 def _bounded(most: int) -> Callable[..., Any]:
     """Makes variables until they have more elements in all than there may be; of these, no memory is taken."""
-    made = 0
+    made, graph = 0, tf.__internal__.FuncGraph("initial_values")
 
     def make(next_creator: Callable[..., Any], **kwargs: Any) -> Any:
         nonlocal made
         value = kwargs["initial_value"]
-        made += math.prod(
-            tf.function(value).get_concrete_function().output_shapes
-            if callable(value)
-            else tf.convert_to_tensor(value).shape
-        )
+        # In a graph, values have shapes and take no memory.
+        with graph.as_default():
+            made += math.prod((value() if callable(value) else tf.convert_to_tensor(value)).shape)
         if made > most:
             raise ValueError(f"layers with at least {made} weights, far more than are there")
         return next_creator(**kwargs)
