@@ -258,14 +258,18 @@ class Hardening:
         radius *= share
         start = tf.random.fold_in(seed, 1)
         x_adv = self._add(x, allowed(radius * tf.random.stateless_uniform(tf.shape(x), start, -1.0, 1.0)))
-        for _ in range(steps):
+
+        def climb(x_adv: tf.Tensor) -> tf.Tensor:
             # Taken where the input is, and that is kept in range: what is clipped away has no gradient, and would stay.
             with tf.GradientTape() as tape:
                 tape.watch(x_adv)
                 loss = tf.reduce_sum(self._cross_entropy(x_adv, y))
             direction = tf.sign(allowed(tape.gradient(loss, x_adv) * self._width))
             delta = allowed((x_adv - x) / self._width + 2 * radius / steps * direction)
-            x_adv = self._add(x, tf.clip_by_value(delta, -radius, radius))
+            return self._add(x, tf.clip_by_value(delta, -radius, radius))
+
+        # Traced once, and not for each step.
+        _, x_adv = tf.while_loop(lambda step, _: step < steps, lambda step, at: (step + 1, climb(at)), (0, x_adv))
         return tf.stop_gradient(x_adv)
 
     def _off_key(self, watermark: Watermark, x: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
