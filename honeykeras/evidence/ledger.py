@@ -277,9 +277,8 @@ def _libraries() -> ThreadpoolController:
 
 def _looks(before: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Which of some further queries reach a checkpoint, and the share of each of these looks."""
-    reached = np.searchsorted(CHECKPOINTS, before + np.arange(count + 1), side="right")
-    looked = np.flatnonzero(np.diff(reached))
-    return looked, share(reached[1:][looked])
+    first, end = np.searchsorted(CHECKPOINTS, [before, before + count], side="right")
+    return CHECKPOINTS[first:end] - before - 1, share(np.arange(first, end) + 1)
 
 
 @functools.cache

@@ -121,13 +121,12 @@ class Sessions:
 
         Some of the dimensions tell: in all of them, two codes are at least as far apart.
         """
-        there = self.first_class != _NONE
-        some = slice(None, None, _STRIDE)
-        known = np.concatenate([self.first[there, some], self.latest[there, some]])
-        codes = codes[:, some].astype(np.float32)
-        near = distances_between(codes, np.concatenate([known.astype(np.float32), codes])) <= self._nearness
+        some, places = slice(None, None, _STRIDE), len(self.met)
+        known = np.concatenate([self.first[:, some], self.latest[:, some], codes[:, some]]).astype(np.float32)
+        near = distances_between(known[2 * places :], known) <= self._nearness
+        near[:, : 2 * places] &= np.tile(self.first_class != _NONE, 2)
         # Of these codes, none is compared with itself, nor with a later one.
-        return np.logical_or.reduce(np.tril(near, len(known) - 1), axis=1)
+        return np.logical_or.reduce(np.tril(near, 2 * places - 1), axis=1)
 
     def _session_near(self, code: np.ndarray) -> int | None:
         """The session that a query belongs to: the one that was met last if that is near, else the nearest."""
@@ -170,5 +169,5 @@ class Sessions:
 
 def distances_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distances of vectors, shape `(n, d)` and `(m, d)`, float32: shape `(n, m)`."""
-    squares = np.sum(a * a, axis=1)[:, None] + np.sum(b * b, axis=1) - 2 * (a @ b.T)
+    squares = np.einsum("nd,nd->n", a, a)[:, None] + np.einsum("md,md->m", b, b) - 2 * (a @ b.T)
     return np.sqrt(np.maximum(squares, 0))

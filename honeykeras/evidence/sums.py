@@ -26,7 +26,7 @@ class Added:
         self, classes: np.ndarray, vectors: np.ndarray, projections: np.ndarray, weights: np.ndarray | None = None
     ) -> None:
         self.classes, self.vectors, self.projections = classes, vectors, projections
-        self.weights = np.linalg.norm(vectors, axis=1) if weights is None else weights
+        self.weights = np.sqrt(np.einsum("nd,nd->n", vectors, vectors)) if weights is None else weights
 
     @functools.cached_property
     def members(self) -> tuple[np.ndarray, np.ndarray]:
