@@ -1,4 +1,4 @@
-"""Measures a recipe on a data set, under all three attacks and all controls, and leaves a record.
+"""Measures a recipe on a data set, under attacks and beside all controls, and leaves a record.
 
     python examples/paper/measure.py mnist --output record
     python examples/paper/measure.py cifar10 --seeds 0 1 2 --security --yardstick --output record
