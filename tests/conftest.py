@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.util import tf_stack
 
 import honeykeras as hk
 
@@ -41,15 +42,23 @@ tf.data.Dataset.__iter__ = _iterate_untuned
 _fit = keras.Model.fit
 
 
-def _fit_built(model, *args, **kwargs):
+def _fit_built(model, x=None, y=None, **kwargs):
     if model.built and model.optimizer and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    return _fit(model, *args, **kwargs)
+    metrics = model._compile_metrics
+    if hasattr(model, "outputs") and metrics is not None and not metrics.built:
+        spec = x.element_spec[1] if isinstance(x, tf.data.Dataset) else np.asarray(y)
+        metrics.build(keras.KerasTensor(spec.shape, spec.dtype), model.outputs[0])
+    return _fit(model, x, y, **kwargs)
 
 
-# An optimizer makes its variables while Keras traces a step, which is then traced again. Most trainings here take less
-# time than that.
+# Metrics and optimizers make their variables while Keras traces a step, which is then traced again. Most trainings here
+# take less time than that.
 keras.Model.fit = _fit_built
+
+_stack = tf_stack.extract_stack()
+# For errors, each operation of a graph keeps the stack that made it: that took a sixteenth of the time.
+tf_stack.extract_stack = lambda stacklevel=1: _stack
 
 atexit.register(shutil.rmtree, os.environ["HONEYKERAS_CACHE"], ignore_errors=True)
 
@@ -123,6 +132,14 @@ def surrogates_at_hand():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("honeykeras.callback.train_surrogates", at_hand)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_square():
+    """Each evaluation lets Square ask, of which nearly all tests want to know nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("honeykeras.evaluation.comparison._QUERIES", 30)
         yield
 
 

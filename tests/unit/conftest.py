@@ -69,14 +69,6 @@ def graphs_as_they_are():
         _optimise(True)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def short_square():
-    """Each evaluation lets Square ask, of which nearly all tests want to know nothing."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("honeykeras.evaluation.comparison._QUERIES", 30)
-        yield
-
-
 def _rates(caught):
     found = Proportion(caught, 40)
     roc = Roc(0.8, tuple(rate**0.5 for rate in FALSE_POSITIVE_RATES), dict.fromkeys(OPERATING_POINTS, found))

@@ -394,11 +394,13 @@ class TestSteps:
         settings = json.loads((tmp_path / "report.json").read_text())["settings"]["attacks"]
         assert (settings["pgd"]["steps"], settings["cw"]["max_iterations"]) == (10, 60)
 
-    def test_yardstick(self, judge, key_path, tmp_path, capsys):
+    def test_yardstick(self, judge, tmp_path, capsys):
         """What `train --yardstick --baseline adversarial` writes is what `evaluate` reads."""
-        out = tmp_path / "three"
-        given = ["--key", str(key_path), "--verbose", "0"]
-        further = ["--yardstick", "--baseline", "adversarial"]
+        out, key = tmp_path / "three", str(tmp_path / "k")
+        shape = ["--input-shape", "8,8,1", "--num-classes", "10", "--pattern", "scattered"]
+        assert run(["keygen", key, *shape]) == 0
+        given = ["--key", key, "--verbose", "0"]
+        further = ["--recipe", "paper", "--no-branch", "--yardstick", "--baseline", "adversarial"]
         assert run(["train", *given, "--epochs", "1", *further, "--output", str(out)]) == 0
         written = "Wrote model.keras, baseline.keras, yardstick.keras, adversarial.keras, training.json"
         assert written in capsys.readouterr().out

@@ -11,30 +11,30 @@ pytestmark = pytest.mark.filterwarnings("ignore:The smallest class")
 
 
 def test_two_models_that_differ_in_the_honeypot_alone(digits):
-    key = hk.WatermarkKey.generate((8, 8, 1), 10, pattern=hk.patterns.Scattered())
-    trained = hk.training.train(digits, hk.Honeypot(key, "paper"), epochs=3, seed=3)
-    again = hk.training.train(digits, hk.Honeypot(key, "paper"), epochs=3, seed=3)
+    key, data = hk.WatermarkKey.generate((8, 8, 1), 10, pattern=hk.patterns.Scattered()), digits.reduced(300)
+    trained = hk.training.train(data, hk.Honeypot(key, "paper"), epochs=3, seed=3)
+    again, _ = hk.training.fit_classifier(data, hk.Honeypot(key, "paper"), epochs=3, seed=3)
+    assert trained.yardstick is None
     assert len(trained.history["loss"]) == len(trained.baseline_history["loss"]) == 3
     assert "watermark_similarity" in trained.history
     assert "watermark_similarity" not in trained.baseline_history
     weights = trained.model.get_weights()
-    assert all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights, again.model.get_weights(), strict=True))
+    assert all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights, again.get_weights(), strict=True))
     assert not all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights, trained.baseline.get_weights(), strict=True))
 
 
 def test_yardstick_is_a_model_without_a_honeypot_from_another_seed(digits):
-    key = hk.WatermarkKey.generate((8, 8, 1), 10, pattern=hk.patterns.Scattered())
-    trained = hk.training.train(digits, hk.Honeypot(key, "paper"), epochs=2, yardstick=True, seed=3)
-    following = hk.training.train(digits, hk.Honeypot(key, "paper"), epochs=2, seed=4)
-    assert following.yardstick is None
+    key, data = hk.WatermarkKey.generate((8, 8, 1), 10, pattern=hk.patterns.Scattered()), digits.reduced(300)
+    trained = hk.training.train(data, hk.Honeypot(key, "paper"), epochs=2, yardstick=True, seed=3)
+    following, _ = hk.training.fit_classifier(data, None, epochs=2, seed=4)
     weights = trained.yardstick.get_weights()
-    assert all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights, following.baseline.get_weights(), strict=True))
+    assert all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights, following.get_weights(), strict=True))
     assert not all(np.allclose(a, b, atol=1e-3) for a, b in zip(weights, trained.baseline.get_weights(), strict=True))
 
 
 def test_images_get_a_branch(digits):
     honeypot = hk.Honeypot(hk.WatermarkKey.generate((8, 8, 1), 10, pattern=hk.patterns.Scattered()), "paper")
-    trained = hk.training.train(digits, honeypot, epochs=2)
+    trained = hk.training.train(digits.reduced(300), honeypot, epochs=2)
     assert all(model.get_layer("detail_logits") for model in (trained.model, trained.baseline))
     # Nothing is left of the learning rate, which falls along a cosine.
     assert float(trained.model.optimizer.learning_rate) == pytest.approx(0, abs=1e-6)
@@ -168,7 +168,7 @@ class TestData:
 
     def test_losses_that_take_rows_get_them(self, digits):
         def build(data, *, seed, steps):
-            model = model_sources.reference(data, seed=seed, steps=steps).model
+            model = hk.models.small_dense(data.input_shape, data.num_classes, seed=seed)
             model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
             return model_sources.Classifier(model, {number: 1.0 + (number == 3) for number in range(10)})
 
