@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from honeykeras import _optimizers, passes, random_patterns, survey
 from honeykeras._files import PathLike, as_path
+from honeykeras.attacks.loops import loop_body
 from honeykeras.outputs import Logits
 from honeykeras.ranges import InputRange
 from honeykeras.recipes import Recipe
@@ -259,6 +260,7 @@ class Hardening:
         start = tf.random.fold_in(seed, 1)
         x_adv = self._add(x, allowed(radius * tf.random.stateless_uniform(tf.shape(x), start, -1.0, 1.0)))
 
+        @loop_body
         def climb(x_adv: tf.Tensor) -> tf.Tensor:
             # Taken where the input is, and that is kept in range: what is clipped away has no gradient, and would stay.
             with tf.GradientTape() as tape:
