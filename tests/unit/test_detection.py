@@ -205,12 +205,9 @@ class TestKeyScores:
         """Whatever the input: over many keys, each score has mean 0 and variance 1."""
         rng = np.random.default_rng(0)
         x = np.concatenate([clean[:20], rng.random((20, 6, 6, 1), dtype=np.float32)])
-        scores = [
-            hk.Detector(wrong_key)
-            .fit(model, extractor=extractor)
-            .key_scores(x, model(x), tf.constant(wrong_key.draw_codes().ravel(), tf.float64))
-            for wrong_key in map(blocks.wrong_key, range(300))
-        ]
+        detector, outputs = hk.Detector(blocks).fit(model, extractor=extractor), model(x)
+        codes = (tf.constant(blocks.wrong_key(number).draw_codes().ravel(), tf.float64) for number in range(300))
+        scores = [detector.key_scores(x, outputs, each) for each in codes]
         assert np.abs(np.mean(scores, axis=0)).max() < 5 / np.sqrt(300)
         assert np.abs(np.var(scores, axis=0) - 1).max() < 5 * np.sqrt(2 / 300)
 

@@ -57,7 +57,7 @@ def starts(x, **settings):
     """Where PGD starts from each image, less the image."""
     attack = PGD(**settings)
     mask, seeds = np.ones(x.shape, bool), np.stack([np.zeros(len(x)), np.arange(len(x))], axis=1).astype(np.int64)
-    return attack._random(tf.constant(mask), tf.constant(seeds)).numpy()
+    return tf.function(attack._random)(tf.constant(mask), tf.constant(seeds)).numpy()
 
 
 def test_random_start_is_uniform_in_the_cube():

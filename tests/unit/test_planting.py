@@ -33,7 +33,7 @@ def found(digits, key):
         baseline=trained.baseline,
         attacks=[hk.attacks.PGD(epsilon=digits.epsilon)],
         detector=detector,
-        samples=300,
+        samples=200,
     )
 
 
