@@ -174,7 +174,7 @@ def add_branch(
     logits.check_gradient()
     layers = keras.layers
     inputs = keras.Input(shape[1:])
-    blurred = layers.AveragePooling2D(3, 1, padding="same")(inputs)
+    blurred = _blurred(inputs)
     detail = layers.Rescaling((_DETAIL_SCALE / width).tolist())(layers.Subtract()([inputs, blurred]))
     penalty = keras.regularizers.L2(_DETAIL_PENALTY)
     draw = _initializers(seed)
@@ -191,6 +191,18 @@ def add_branch(
     log_probabilities = keras.ops.log(keras.ops.maximum(outputs, _SMALLEST_PROBABILITY))
     summed = layers.Add()([log_probabilities, found])
     return keras.Model(inputs, layers.Softmax()(summed), name=f"{model.name}_with_branch")
+
+
+def _blurred(inputs: keras.KerasTensor) -> keras.KerasTensor:
+    """Images whose pixels are the mean of their neighbourhood, of what there is of it at a border.
+
+    By convolutions: attacks follow the gradient, and that of pooling takes TensorFlow a third of a small network's.
+    """
+    ones = np.ones((3, 3, inputs.shape[-1], 1), np.float32)
+    sums, counts = (
+        keras.ops.depthwise_conv(each, ones, padding="same") for each in (inputs, keras.ops.ones_like(inputs))
+    )
+    return keras.ops.divide(sums, counts)
 
 
 def has_branch(model: keras.Model) -> bool:
