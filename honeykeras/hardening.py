@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from honeykeras import _optimizers, passes, random_patterns, survey
 from honeykeras._files import PathLike, as_path
-from honeykeras.attacks.loops import loop_body
+from honeykeras.attacks.loops import repeat
 from honeykeras.outputs import Logits
 from honeykeras.ranges import InputRange
 from honeykeras.recipes import Recipe
@@ -260,7 +260,6 @@ class Hardening:
         start = tf.random.fold_in(seed, 1)
         x_adv = self._add(x, allowed(radius * tf.random.stateless_uniform(tf.shape(x), start, -1.0, 1.0)))
 
-        @loop_body
         def climb(x_adv: tf.Tensor) -> tf.Tensor:
             # Taken where the input is, and that is kept in range: what is clipped away has no gradient, and would stay.
             with tf.GradientTape() as tape:
@@ -270,9 +269,7 @@ class Hardening:
             delta = allowed((x_adv - x) / self._width + 2 * radius / steps * direction)
             return self._add(x, tf.clip_by_value(delta, -radius, radius))
 
-        # Traced once, and not for each step.
-        _, x_adv = tf.while_loop(lambda step, _: step < steps, lambda step, at: (step + 1, climb(at)), (0, x_adv))
-        return tf.stop_gradient(x_adv)
+        return tf.stop_gradient(repeat(climb, steps, x_adv))
 
     def _off_key(self, watermark: Watermark, x: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
         """Takes out of perturbations of some inputs what lies in the span of patterns."""

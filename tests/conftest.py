@@ -19,6 +19,7 @@ import tensorflow as tf
 from tensorflow.python.util import tf_stack
 
 import honeykeras as hk
+from honeykeras import _optimizers
 
 # TensorFlow and Keras are there to stay: looking through them again and again takes an eighth of the time of tests that
 # build many graphs.
@@ -42,14 +43,14 @@ tf.data.Dataset.__iter__ = _iterate_untuned
 _fit = keras.Model.fit
 
 
-def _fit_built(model, x=None, y=None, **kwargs):
-    if model.built and model.optimizer and not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+def _fit_built(model, x=None, y=None, *args, **kwargs):
+    if model.built and model.optimizer:
+        _optimizers.build(model)
     metrics = model._compile_metrics
     if hasattr(model, "outputs") and metrics is not None and not metrics.built:
         spec = x.element_spec[1] if isinstance(x, tf.data.Dataset) else np.asarray(y)
         metrics.build(keras.KerasTensor(spec.shape, spec.dtype), model.outputs[0])
-    return _fit(model, x, y, **kwargs)
+    return _fit(model, x, y, *args, **kwargs)
 
 
 # Metrics and optimizers make their variables while Keras traces a step, which is then traced again. Most trainings here

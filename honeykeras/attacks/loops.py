@@ -26,6 +26,13 @@ def loop_body(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
+def repeat(function: Callable[[tf.Tensor], tf.Tensor], times: tf.Tensor | int, start: tf.Tensor) -> tf.Tensor:
+    """What a function makes of a tensor that is put into it so many times; compiled as `loop_body` says."""
+    body = loop_body(function)
+    _, found = tf.while_loop(lambda count, _: count < times, lambda count, at: (count + 1, body(at)), (0, start))
+    return found
+
+
 def run_until_done(
     advance: Callable[[State, Given], State],
     running: Callable[[State], tf.Tensor],

@@ -11,7 +11,7 @@ import tensorflow as tf
 from honeykeras import _checks
 from honeykeras.attacks.base import Attack, Perturbed
 from honeykeras.attacks.gradients import usable
-from honeykeras.attacks.loops import column, loop_body, run_until_done
+from honeykeras.attacks.loops import column, repeat, run_until_done
 from honeykeras.errors import InvalidArgumentError
 from honeykeras.outputs import LogitsFunction
 from honeykeras.ranges import RangeLike
@@ -139,13 +139,10 @@ class PGD(Attack):
             taken = state.cost[0, 1]
             steps = tf.minimum(judge_every, self.steps - taken)
 
-            @loop_body
             def step(x_adv: tf.Tensor) -> tf.Tensor:
                 return self._step(logits, x_adv, x, y, mask)
 
-            _, x_adv = tf.while_loop(
-                lambda count, _: count < steps, lambda count, x_adv: (count + 1, step(x_adv)), (0, state.found.x_adv)
-            )
+            x_adv = repeat(step, steps, state.found.x_adv)
             found = _Candidate(x_adv, *self._judge(logits, x_adv, y))
             return _Climb(found, state.cost + tf.stack([steps + 1, steps]))
 

@@ -77,7 +77,7 @@ def test_p_values_of_equal_distributions_are_uniform():
         two_samples.two_sample_tests(
             _normal(20, 2 * seed, shape=(3,)), _normal(20, 2 * seed + 1, shape=(3,)), [20], permutations=99, seed=seed
         )[0].p_value
-        for seed in range(80)
+        for seed in range(150)
     ]
     rejected = int(np.sum(np.array(p_values) <= 0.05))
     assert stats.binomtest(rejected, len(p_values), 0.05).pvalue > 1e-3
