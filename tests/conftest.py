@@ -3,9 +3,13 @@ import gc
 import hashlib
 import itertools
 import os
+import runpy
 import shutil
+import sys
 import tempfile
 import types
+import warnings
+from pathlib import Path
 
 # Nothing of the user's is read or written.
 os.environ["HONEYKERAS_CACHE"] = tempfile.mkdtemp(prefix="honeykeras-tests-")
@@ -26,6 +30,8 @@ from honeykeras import _optimizers
 gc.collect()
 gc.freeze()
 gc.set_threshold(100_000, 50, 100)
+
+ROOT = Path(__file__).parents[1]
 
 _iterate = tf.data.Dataset.__iter__
 
@@ -151,3 +157,29 @@ def surrogates_of_few_steps():
         patch.setattr("honeykeras.callback.train_surrogates", hk.surrogates.train)
         patch.setattr("honeykeras.surrogates.STEPS", 3)
         yield
+
+
+@pytest.fixture
+def run_program(tmp_path, monkeypatch, capsys):
+    """Runs a program of the repository in a folder of its own; returns what it prints.
+
+    In this process: TensorFlow, which takes seconds to load, is here.
+    """
+
+    def run(name, *words):
+        program = ROOT / name
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(program.parent)
+        monkeypatch.setattr(sys, "argv", [str(program), *map(str, words)])
+        capsys.readouterr()
+        before = set(sys.modules)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            runpy.run_path(str(program), run_name="__main__")
+        # Its neighbours; those of another program may have the same names.
+        for module in set(sys.modules) - before:
+            if Path(getattr(sys.modules[module], "__file__", None) or "/").parent == program.parent:
+                del sys.modules[module]
+        return capsys.readouterr().out
+
+    return run

@@ -1,5 +1,6 @@
 """Whatever a key file holds, it is a key or one error of honeykeras, at once, that does not repeat the secret."""
 
+import functools
 import json
 import time
 
@@ -28,6 +29,15 @@ leaves = (
     | st.sampled_from(["\ud800", "blocks", "scattered", "none", "passphrase", "00" * 32, 2**14, 10**4000])
 )
 values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stretched_once():
+    """Stretching takes the time that it is made to take; of the same words it gives the same."""
+    stretch = functools.cache(lambda words, salt, cost, of=keyfile._stretch: of(words, salt, dict(cost)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keyfile, "_stretch", lambda words, salt, cost: stretch(words, salt, tuple(sorted(cost.items()))))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -315,12 +315,11 @@ class TestSecrecy:
 
     def test_the_scan_finds_each_of_them_in_each_file(self, version, needles):
         """Its control."""
-        for path in sorted(path for path in version.rglob("*") if path.is_file()):
-            content, name = path.read_bytes(), path.relative_to(version).as_posix()
-            for needle_name, needle in needles.items():
-                path.write_bytes(content + needle)
-                assert (name, needle_name) in leaks.scan(version, {needle_name: needle})
-            path.write_bytes(content)
+        paths = sorted(path for path in version.rglob("*") if path.is_file())
+        for path in paths:
+            path.write_bytes(path.read_bytes() + b"".join(needles.values()))
+        found = set(leaks.scan(version, needles))
+        assert found == {(path.relative_to(version).as_posix(), name) for path in paths for name in needles}
 
     @pytest.mark.parametrize("word", leaks.TELLTALES)
     def test_the_scan_finds_words_in_graphs_and_names(self, version, word):

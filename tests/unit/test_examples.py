@@ -1,9 +1,6 @@
 """Examples and benchmarks, run as one would, at their smallest size."""
 
-import runpy
 import shutil
-import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -14,122 +11,96 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("extractors_of_few_steps")
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Runs a program of the repository in a folder of its own; returns what it prints.
-
-    In this process: TensorFlow, which takes seconds to load, is here.
-    """
-
-    def run(name, *words):
-        program = ROOT / name
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.syspath_prepend(program.parent)
-        monkeypatch.setattr(sys, "argv", [str(program), *map(str, words)])
-        capsys.readouterr()
-        before = set(sys.modules)
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            runpy.run_path(str(program), run_name="__main__")
-        # Its neighbours; those of another program may have the same names.
-        for module in set(sys.modules) - before:
-            if Path(getattr(sys.modules[module], "__file__", None) or "/").parent == program.parent:
-                del sys.modules[module]
-        return capsys.readouterr().out
-
-    return run
-
-
-def test_ten_lines(run, tmp_path):
-    said = run("examples/ten_lines.py", "out", 1)
+def test_ten_lines(run_program, tmp_path):
+    said = run_program("examples/ten_lines.py", "out", 1)
     assert "of the attacks flagged" in said
     assert "control, no honeypot" in said
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"watermark.key", "detector.hk", "serving"}
 
 
-def test_paper(run, tmp_path):
+def test_paper(run_program, tmp_path):
     sweep = ["--sweep-vary", "amplitude", "--sweep-train-samples", 200, "--sweep-samples", 10]
     options = ["--recipes", "paper", "--epochs", 1, "--samples", 10, "--attacks", "pgd", "--steps", 2, *sweep]
     options += ["--output", "paper"]
-    run("examples/paper/run.py", "digits", *options)
+    run_program("examples/paper/run.py", "digits", *options)
     assert list((tmp_path / "paper").rglob("*.html"))
 
 
-def test_poisoning_cost(run):
+def test_poisoning_cost(run_program):
     options = ["--dataset", "digits", "--rounds", 1, "--batches", 2]
-    said = run("tests/bench/poisoning_cost.py", *options)
+    said = run_program("tests/bench/poisoning_cost.py", *options)
     assert "batched, then poisoned" in said
 
 
-def test_planting_cost(run):
-    said = run("tests/bench/planting_cost.py", "--dataset", "digits", "--rounds", 1, "--batches", 2)
+def test_planting_cost(run_program):
+    said = run_program("tests/bench/planting_cost.py", "--dataset", "digits", "--rounds", 1, "--batches", 2)
     assert "adversarial training" in said
 
 
-def test_extractor(run):
+def test_extractor(run_program):
     options = ["digits", "--epochs", 1, "--train-samples", 200, "--steps", 1, "--samples", 5, "--rounds", 1]
-    said = run("tests/bench/extractor.py", *options)
+    said = run_program("tests/bench/extractor.py", *options)
     assert said.count("\n   0 ") == 2
 
 
-def test_evidence(run):
+def test_evidence(run_program):
     options = ["digits", "--epochs", 1, "--keys", 40, "--queries", 200, "--rounds", 5]
-    said = run("tests/bench/evidence.py", *options)
+    said = run_program("tests/bench/evidence.py", *options)
     assert said.count(" 0 accused") == 16
     assert "a ledger takes" in said
 
 
-def test_gateway(run):
-    said = run("tests/bench/gateway.py", "--rounds", 1, "--clients", 4)
+def test_gateway(run_program):
+    said = run_program("tests/bench/gateway.py", "--rounds", 1, "--clients", 4)
     assert "requests a second" in said
     assert "writing JSON" in said
 
 
-def test_audit(run):
+def test_audit(run_program):
     options = ["--queries", 200, "--images", 20, "--rounds", 1, "--workers", "--memory", 100]
-    said = run("tests/bench/audit.py", *options)
+    said = run_program("tests/bench/audit.py", *options)
     assert "audit, in this process" in said
     assert "attack, Beam in this process" in said
     assert "MiB at most" in said
 
 
-def test_at_scale(run):
-    said = run("examples/at_scale/plan.py", "--simulated", 1000, "--queries", 1000)
+def test_at_scale(run_program):
+    said = run_program("examples/at_scale/plan.py", "--simulated", 1000, "--queries", 1000)
     assert "alpha 0.001: 0 accused, 1 allowed" in said
     assert "CIFAR-10, 768 dimensions:     1 queries" in said
 
 
-def test_indistinguishability(run):
+def test_indistinguishability(run_program):
     options = ["--rounds", 1, "--images", 120, "--subsamples", 10]
-    said = run("tests/bench/indistinguishability.py", *options)
+    said = run_program("tests/bench/indistinguishability.py", *options)
     assert "greatest difference" in said
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a C compiler")
-def test_serving(run):
+def test_serving(run_program):
     options = ["--rounds", 10, "--only", "small CNN, 28 x 28 x 1, detector paper"]
-    said = run("tests/bench/serving.py", *options)
+    said = run_program("tests/bench/serving.py", *options)
     assert "batch 64: plain" in said
 
 
-def test_models(run, tmp_path):
+def test_models(run_program, tmp_path):
     options = ["table", "--images", 100, "--epochs", 1, "--samples", 5, "--output", "record"]
-    run("examples/models/measure.py", *options)
-    run("examples/models/table.py", "--records", "record", "--output", "table.md")
+    run_program("examples/models/measure.py", *options)
+    run_program("examples/models/table.py", "--records", "record", "--output", "table.md")
     heading, _, row = (tmp_path / "table.md").read_text().splitlines()
     assert heading.count("|") == row.count("|")
     assert row.startswith("| perceptron, a table | 30 | no | 100 | 1 |")
 
 
-def test_table_of_models_is_that_of_the_records(run, tmp_path):
-    run("examples/models/table.py", "--output", tmp_path / "table.md")
+def test_table_of_models_is_that_of_the_records(run_program, tmp_path):
+    run_program("examples/models/table.py", "--output", tmp_path / "table.md")
     table = (tmp_path / "table.md").read_text()
     assert len(table.splitlines()) > 2
     assert table in (ROOT / "docs" / "models.md").read_text()
 
 
-def test_tables_of_what_gets_past_and_of_clients_are_those_of_the_records(run, tmp_path):
-    run("examples/paper/tables.py", "--output", tmp_path / "tables.md")
+def test_tables_of_what_gets_past_and_of_clients_are_those_of_the_records(run_program, tmp_path):
+    run_program("examples/paper/tables.py", "--output", tmp_path / "tables.md")
     pages = [(ROOT / name).read_text() for name in ("README.md", "docs/evidence.md", "docs/planting.md")]
     tables = (tmp_path / "tables.md").read_text().split("\n\n")
     assert len(tables) == 10
