@@ -88,10 +88,10 @@ def test_goes_on_where_it_was_stopped(digits, tmp_path):
 
 
 def test_takes_as_many_passes_as_the_honeypot():
-    """Of the default recipe, each step is one plain and .75 more, and a third of these is attacked in three."""
-    assert adversarial_epochs(dataclasses.replace(hk.recipes.BALANCED, transfer_share=0.0), 700, 1_000) == 325
+    """Of the default recipe, each step is one plain and .75 more, of which what is not random is attacked in three."""
+    assert adversarial_epochs(dataclasses.replace(hk.recipes.BALANCED, transfer_share=0.0), 700, 1_000) == 310
     # Once, two models see 51,200 images each, and 1,000 are attacked on both in five steps.
-    assert adversarial_epochs(hk.recipes.BALANCED, 700, 1_000) == 266
+    assert adversarial_epochs(hk.recipes.BALANCED, 700, 1_000) == 247
     assert adversarial_epochs(hk.recipes.PAPER, 70, 1_000) == 10
     assert adversarial_epochs(hk.recipes.PAPER, 1, 1_000) == 1
     aligned = dataclasses.replace(hk.recipes.PAPER, alignment=0.1, adversarial_share=1.0)
