@@ -13,6 +13,8 @@ from honeykeras.evidence.rules import Rules
 _NONE = -1
 # One dimension of so many is looked at first.
 _STRIDE = 4
+# By how much distances that are told of all at once may differ from those of two, in lengths of codes.
+_ROUNDING = 1e-3
 
 ROWS = ("first", "latest", "reading", "counted")
 """What there is of each session in many dimensions."""
@@ -89,23 +91,22 @@ class Sessions:
             Which are new, shape `(n,)`, bool, and what the others change in the sum of differences.
         """
         new = np.ones(len(seen), bool)
-        # Most are near to none, which is told of all at once.
-        maybe_near = self._maybe_near_to_any(seen.codes)
-        if not maybe_near.any():
-            self._begin(seen)
-            return new, []
-        codes = seen.codes.astype(np.float32)
         differences: list[Difference] = []
-        for place in range(len(seen)):
-            session = self._session_near(codes[place]) if maybe_near[place] else None
+        begun = 0
+        # Most are near to none, which is told of all at once.
+        for place in np.flatnonzero(self._near_to_any(seen.codes)):
+            # What is new before it begins sessions, of which it may be near to one.
+            self._begin(seen[begun:place])
+            begun = place
+            session = self._session_near(seen.codes[place].astype(np.float32))
             if session is None:
-                self._begin(seen[place : place + 1])
                 continue
-            new[place] = False
+            begun, new[place] = place + 1, False
             self.queries += 1
             self.latest[session], self.met[session] = seen.codes[place], self.queries
             if seen.classes[place] != self.first_class[session]:
                 differences.append(self._count(session, seen, place))
+        self._begin(seen[begun:] if begun else seen)
         return new, differences
 
     def merge(self, other: Sessions) -> None:
@@ -116,17 +117,26 @@ class Sessions:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)])[kept])
         self.met, self.queries = met[kept], self.queries + other.queries
 
-    def _maybe_near_to_any(self, codes: np.ndarray) -> np.ndarray:
-        """Whether each code may be near to one that is remembered now, or to an earlier one of these.
-
-        Some of the dimensions tell: in all of them, two codes are at least as far apart.
-        """
-        some, places = slice(None, None, _STRIDE), len(self.met)
-        known = np.concatenate([self.first[:, some], self.latest[:, some], codes[:, some]]).astype(np.float32)
-        near = distances_between(known[2 * places :], known) <= self._nearness
+    def _near_to_any(self, codes: np.ndarray) -> np.ndarray:
+        """Whether each code is near to one that is remembered now, or to an earlier one of these, but for rounding."""
+        places = len(self.met)
+        known = np.concatenate([self.first, self.latest, codes])
+        # Some of the dimensions rule most out: in all of them, two codes are at least as far apart.
+        some = known[:, ::_STRIDE].astype(np.float32)
+        near = self._near(some[2 * places :], some)
         near[:, : 2 * places] &= np.tile(self.first_class != _NONE, 2)
         # Of these codes, none is compared with itself, nor with a later one.
-        return np.logical_or.reduce(np.tril(near, 2 * places - 1), axis=1)
+        near &= np.tri(*near.shape, 2 * places - 1, dtype=bool)
+        rows, columns = (np.flatnonzero(near.any(axis=axis)) for axis in (1, 0))
+        left = np.ix_(rows, columns)
+        near[left] &= self._near(codes[rows].astype(np.float32), known[columns].astype(np.float32))
+        return near.any(axis=1)
+
+    def _near(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Which of some codes are near to which of others, to the eye of rounding; `a` are among `b`."""
+        # What is no number is near to nothing, and must hide nothing else.
+        longest = np.fmax.reduce(np.abs(b), axis=None, initial=0) * np.sqrt(b.shape[1])
+        return distances_between(a, b) <= self._nearness + _ROUNDING * longest
 
     def _session_near(self, code: np.ndarray) -> int | None:
         """The session that a query belongs to: the one that was met last if that is near, else the nearest."""

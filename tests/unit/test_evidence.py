@@ -18,7 +18,7 @@ from honeykeras import evidence
 from honeykeras.errors import InvalidArgumentError, KeyFileError, SecretSerializationError
 from honeykeras.evidence import bounds, graph, storage
 from honeykeras.evidence.ledger import SHARES
-from honeykeras.evidence.sessions import ROWS, distances_between
+from honeykeras.evidence.sessions import ROWS, Sessions, distances_between
 from honeykeras.evidence.sums import Added, Sums
 
 K, D = 4, 60
@@ -386,6 +386,21 @@ class TestSessions:
         rng = np.random.default_rng(0)
         a, b = rng.normal(size=(5, 7)).astype(np.float32), rng.normal(size=(3, 7)).astype(np.float32)
         assert np.allclose(distances_between(a, b), np.linalg.norm(a[:, None] - b, axis=2), atol=1e-5)
+
+    @pytest.mark.parametrize("nearness", [0.5, 0.0])
+    def test_near_duplicates_are_told_of_many_as_of_one(self, nearness):
+        """Beside what is no number, of which there is no near duplicate."""
+        rules = dataclasses.replace(RULES, nearness=nearness)
+        seen, rng = random_stream(120), np.random.default_rng(0)
+        seen.codes[50] = np.nan
+        copies = np.arange(10, 120, 5)
+        for place in copies:
+            seen.codes[place] = seen.codes[place - rng.integers(1, 10)]
+        new = ~(np.isin(np.arange(120), copies) & np.isfinite(seen.codes).all(axis=1))
+        assert np.count_nonzero(~new) > 15
+        one_by_one = Sessions(rules)
+        assert np.array_equal(Sessions(rules).sort(seen)[0], new)
+        assert np.array_equal([one_by_one.sort(seen[place : place + 1])[0][0] for place in range(120)], new)
 
     def test_sum_of_differences_is_that_of_what_counts_in_each_session(self):
         rng = np.random.default_rng(0)
