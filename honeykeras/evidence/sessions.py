@@ -119,17 +119,17 @@ class Sessions:
 
     def _near_to_any(self, codes: np.ndarray) -> np.ndarray:
         """Whether each code is near to one that is remembered now, or to an earlier one of these, but for rounding."""
-        places = len(self.met)
-        known = np.concatenate([self.first, self.latest, codes])
+        places, parts = len(self.met), (self.first, self.latest, codes)
         # Some of the dimensions rule most out: in all of them, two codes are at least as far apart.
-        some = known[:, ::_STRIDE].astype(np.float32)
+        some = np.concatenate([each[:, ::_STRIDE] for each in parts]).astype(np.float32)
         near = self._near(some[2 * places :], some)
         near[:, : 2 * places] &= np.tile(self.first_class != _NONE, 2)
         # Of these codes, none is compared with itself, nor with a later one.
         near &= np.tri(*near.shape, 2 * places - 1, dtype=bool)
-        rows, columns = (np.flatnonzero(near.any(axis=axis)) for axis in (1, 0))
-        left = np.ix_(rows, columns)
-        near[left] &= self._near(codes[rows].astype(np.float32), known[columns].astype(np.float32))
+        if near.any():
+            rows, columns = (np.flatnonzero(near.any(axis=axis)) for axis in (1, 0))
+            known = np.concatenate(parts)[columns].astype(np.float32)
+            near[np.ix_(rows, columns)] &= self._near(codes[rows].astype(np.float32), known)
         return near.any(axis=1)
 
     def _near(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
