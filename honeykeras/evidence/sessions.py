@@ -94,7 +94,7 @@ class Sessions:
         differences: list[Difference] = []
         begun = 0
         # Most are near to none, which is told of all at once.
-        for place in np.flatnonzero(self._near_to_any(seen.codes)):
+        for place in np.flatnonzero(self._near_to_any(seen.codes)).tolist():
             # What is new before it begins sessions, of which it may be near to one.
             self._begin(seen[begun:place])
             begun = place
@@ -125,12 +125,12 @@ class Sessions:
         near = self._near(some[2 * places :], some)
         near[:, : 2 * places] &= np.tile(self.first_class != _NONE, 2)
         # Of these codes, none is compared with itself, nor with a later one.
-        near &= np.tri(*near.shape, 2 * places - 1, dtype=bool)
+        near &= np.tri(len(codes), len(some), 2 * places - 1, dtype=bool)
         if near.any():
             rows, columns = (np.flatnonzero(near.any(axis=axis)) for axis in (1, 0))
             known = np.concatenate(parts)[columns].astype(np.float32)
             near[np.ix_(rows, columns)] &= self._near(codes[rows].astype(np.float32), known)
-        return near.any(axis=1)
+        return np.logical_or.reduce(near, axis=1)
 
     def _near(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Which of some codes are near to which of others, to the eye of rounding; `a` are among `b`."""
