@@ -116,6 +116,15 @@ def test_folder_of_images(tmp_path, images):
     assert len(set(data.train.head(8).y)) > 1
 
 
+def test_a_folder_by_the_name_of_the_digits(tmp_path, images, monkeypatch):
+    """Programs leave such: examples take the name of the data set for that of their output."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert hk.data.load("digits").source == "digits"
+    with pytest.raises(DatasetError, match="must hold a subfolder of images"):
+        hk.data.load("./digits")
+
+
 def test_folder_with_splits(tmp_path, images):
     x, y = images
     save_images(tmp_path / "pets" / "train", x[:40], y[:40])
