@@ -63,10 +63,14 @@ def test_l0_distances_are_those_to_a_plane(linear):
     assert (found <= least + 2).all()
 
 
+@pytest.fixture(scope="module")
+def peer(classifier, right):
+    return CarliniWagner().generate(classifier, *right)
+
+
 @pytest.mark.parametrize("kind", [DDN, FMNL2, SuperDeepFool], ids=lambda kind: kind.name)
-def test_as_near_as_carlini_wagner_with_a_25th_of_its_gradients(kind, classifier, right):
+def test_as_near_as_carlini_wagner_with_a_25th_of_its_gradients(kind, classifier, right, peer):
     examples = kind().generate(classifier, *right)
-    peer = CarliniWagner().generate(classifier, *right)
     assert examples.success.all()
     assert np.median(sizes(examples.delta, 2)) <= 1.01 * np.median(sizes(peer.delta, 2))
     assert peer.gradients.mean() >= 15 * examples.gradients.mean()
@@ -77,7 +81,7 @@ def test_l_infinity_is_as_near_as_a_search_with_many_projected_descents(classifi
     for share in (1.3, 0.7):
         pgd = [
             PGD(share * size, 100).generate(classifier, right[0][i : i + 1], right[1][i : i + 1]).success[0]
-            for i, size in enumerate(found[:8])
+            for i, size in enumerate(found[:4])
         ]
         assert np.mean(pgd) > 0.9 if share > 1 else np.mean(pgd) < 0.2
 
