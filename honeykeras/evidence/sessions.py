@@ -106,7 +106,7 @@ class Sessions:
             self.latest[session], self.met[session] = seen.codes[place], self.queries
             if seen.classes[place] != self.first_class[session]:
                 differences.append(self._count(session, seen, place))
-        self._begin(seen[begun:] if begun else seen)
+        self._begin(seen[begun:])
         return new, differences
 
     def merge(self, other: Sessions) -> None:

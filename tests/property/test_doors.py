@@ -23,7 +23,7 @@ from honeykeras.errors import HoneyKerasError, ModelError
 from honeykeras.outputs import predict_labels
 
 many = settings(
-    max_examples=200,
+    max_examples=300,
     deadline=None,
     derandomize=True,
     database=None,

@@ -17,7 +17,7 @@ MASTER = bytes(range(32))
 WORDS = "words"
 
 # The file of a test is written anew for each example.
-many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 # JSON of any form, and what JSON should not have: numbers beyond all floats, NaN, lone surrogates.
 leaves = (

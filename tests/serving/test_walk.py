@@ -1,5 +1,7 @@
 """Somebody's own data and model, from the first command to an answer of TensorFlow Serving's loader."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,14 @@ def test_own_data_and_model_come_to_a_served_answer(digits, server, tmp_path, mo
     judged = ["--samples", "10", "--verbose", "0"]
     assert run(["check", *given]) == 0
     assert run(["quickstart", *given, *judged, "--output", "done"]) == 0
+    models = ["--model", "done/model.keras", "--baseline", "done/baseline.keras", "--key", "done/watermark.key"]
+    detector = ["--dataset", "animals.npz", "--detector", "done/detector.hk", "--samples", "10", "--verbose", "0"]
+    assert run(["evaluate", *models, *detector, "--output", "again.json"]) == 0
+    ids = [
+        json.loads((tmp_path / name).read_text())["detection"]["detector_id"]
+        for name in ("done/report.json", "again.json")
+    ]
+    assert ids[0] == ids[1]
     sealed = ["--detector", "done/detector.hk", "--sealing-key", "own/model.key", "--evidence", "animals.npz"]
     assert run(["export", "--model", "done/model.keras", *sealed, "--output", "own/serving/animals"]) == 0
 

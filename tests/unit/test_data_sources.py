@@ -116,7 +116,7 @@ def test_folder_of_images(tmp_path, images):
     assert len(set(data.train.head(8).y)) > 1
 
 
-def test_a_folder_by_the_name_of_the_digits(tmp_path, images, monkeypatch):
+def test_a_folder_by_the_name_of_the_digits(tmp_path, monkeypatch):
     """Programs leave such: examples take the name of the data set for that of their output."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()

@@ -76,7 +76,7 @@ def test_what_would_break_a_page_is_refused(damage, place, document, tmp_path):
     assert message.isprintable()
 
 
-@pytest.mark.parametrize("name", [r"$\foo{$", "$$", "# <script>alert(1)</script> | a | `x` *y* [z](w) \\"])
+@pytest.mark.parametrize("name", [r"$\foo{$", "$$", "<script>alert(1)</script>", "| a |", "`x` *y* [z](w)", "\\", "#"])
 def test_names_are_text_wherever_they_stand(name, document, tmp_path):
     document["settings"].update(dataset=name, recipe={"name": name}, seconds={name: 1})
     for point in document["sweep"]:
