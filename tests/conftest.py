@@ -39,6 +39,8 @@ _iterate = tf.data.Dataset.__iter__
 def _iterate_untuned(dataset):
     options = tf.data.Options()
     options.autotune.enabled = False
+    # Each pass would be rewritten for a long run first.
+    options.experimental_optimization.apply_default_optimizations = False
     return _iterate(dataset.with_options(options))
 
 
