@@ -1,5 +1,6 @@
 """Reports from outside: refused in one line, or shown as they are."""
 
+import html
 import itertools
 import json
 import subprocess
@@ -80,35 +81,43 @@ def test_what_would_break_a_page_is_refused(damage, place, document, tmp_path):
 NAMES = (r"$\foo{$", "$$", "<script>alert(1)</script>", "| a |", "`x` *y* [z](w)", "\\", "#")
 
 
+def name_all(document, name):
+    """Puts a name in wherever a report has one that somebody chose."""
+    document["settings"].update(dataset=name, recipe={"name": name}, seconds={name: 1})
+    for point in document["sweep"]:
+        point["recipe"] = name
+    corruptions = document["detection"]["controls"]["corruptions"]
+    corruptions[name] = corruptions.pop("blur")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_text_wherever_they_stand(name, document, tmp_path, monkeypatch):
-    monkeypatch.setattr("honeykeras.report.page.figures", lambda document: {})  # They are drawn below.
+    for module in ("page", "tensorboard"):  # Plots are below.
+        monkeypatch.setattr(f"honeykeras.report.{module}.figures", lambda document: {})
     name_all(document, name)
     report.write(tmp_path / "report.json", document)
     found = report.read(tmp_path / "report.json")
     page, card = report.render(found), report.model_card(found)
+    report.write_summaries(found, tmp_path / "logs")
     assert report.model_card_json(found)["model_parameters"]["data"] == [{"name": name}]
     assert "<script>" not in page + card
     assert f"trained on {name} as" not in card
 
 
 def test_names_are_text_in_plots(document, tmp_path):
-    """All at once, as plots take a while; `$` begins a formula to matplotlib, and an unknown one is an error."""
-    for name in NAMES:
-        name_all(document, name)
+    """All of them at once, as plots take a second. A formula that matplotlib cannot read would be an error."""
+    corruptions = document["detection"]["controls"]["corruptions"]
+    corruptions.update(dict.fromkeys(NAMES, corruptions["blur"]))
     for point, name in zip(document["sweep"], itertools.cycle(NAMES), strict=False):
         point["recipe"] = name
-    assert "<script>" not in report.render(document)
-    report.write_summaries(document, tmp_path / "logs")
-
-
-def name_all(document, name):
-    """Puts a name in wherever a report has one that somebody chose, beside what corruptions there are."""
-    document["settings"].update(dataset=name, recipe={"name": name}, seconds={name: 1})
-    for point in document["sweep"]:
-        point["recipe"] = name
-    corruptions = document["detection"]["controls"]["corruptions"]
-    corruptions[name] = next(iter(corruptions.values()))
+    report.write(tmp_path / "report.json", document)
+    found = report.read(tmp_path / "report.json")
+    page = report.render(found)
+    assert "<script>" not in page
+    for name in map(html.escape, NAMES):
+        assert f">{name}</text>" in page
+        assert f">{name}: " in page
+    report.write_summaries(found, tmp_path / "logs")
 
 
 def test_card_is_plain_text_to_markdown(document):
