@@ -23,7 +23,7 @@ from honeykeras.errors import InvalidArgumentError
 from honeykeras.patterns import Blocks, Family
 from honeykeras.ranges import UNIT, InputRange, RangeLike
 
-EXTRACTOR = "separable-2"
+EXTRACTOR = "separable-3"
 """Which network `build_extractor` builds. It changes with the network: weights of another do not fit."""
 
 STEPS = 800
@@ -237,8 +237,13 @@ def _network(input_shape: tuple[int, ...], family: Blocks, seed: int) -> keras.M
             pointwise_initializer=draw(),
         )(y)
         y = layers.Add()([y, found])
-    # What a step found, told apart into its blocks.
-    y = layers.Conv2DTranspose(channels, blocks, strides=blocks, kernel_initializer=draw())(y)
+    # What a step found, told apart into its blocks: a transposed convolution whose kernels do not overlap, as the
+    # product that it is, in a third of the time.
+    height, width = y.shape[1:3]
+    y = layers.Dense(blocks**2 * channels, kernel_initializer=draw())(y)
+    y = layers.Reshape((height, width, blocks, blocks, channels))(y)
+    y = layers.Permute((1, 3, 2, 4, 5))(y)
+    y = layers.Reshape((height * blocks, width * blocks, channels))(y)
     y = layers.Cropping2D(((0, y.shape[1] - rows), (0, y.shape[2] - columns)))(y)
     return keras.Model(inputs, layers.Flatten()(y), name="network")
 
