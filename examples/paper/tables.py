@@ -1,4 +1,4 @@
-"""Makes tables of the README and the docs from the records that `measure.py --adversarial --clients` left.
+"""Makes tables of the README and the docs from the records that `measure.py` left.
 
     python examples/paper/tables.py
     python examples/paper/tables.py --records mine --output mine.md
@@ -7,6 +7,7 @@ Without `--output` the tables in the pages are replaced.
 """
 
 import argparse
+import functools
 import itertools
 import re
 import statistics
@@ -85,31 +86,73 @@ def honest(documents: list[dict]) -> Iterator[Row]:
         ]
 
 
+def recovered(documents: list[dict]) -> Iterator[Row]:
+    """What attackers who know of the honeypot read of the key, a source a row."""
+    yield ["recovered from", "cosine with the patterns, mean", "greatest", "wrong keys", "no honeypot"]
+    for source in documents[0]["security"]["recovery"]:
+        found = [document["security"]["recovery"][source] for document in documents]
+        cosines = [each["cosine_similarity"] for each in found]
+        far = [max((each[control] for each in found), key=abs) for control in ("wrong_key", "no_honeypot")]
+        shown = statistics.mean(cosines), max(cosines), *far
+        yield [_SOURCES.get(source) or f"perturbations of {_client(source)}", *(f"{cosine:.2f}" for cosine in shown)]
+
+
+def knowing(documents: list[dict], attack: str) -> Iterator[Row]:
+    """What gets past of attackers who know of the honeypot and make images by an attack, a kind a row."""
+    yield ["in percent", "fools, mean", "undetected, mean", "worst", "wrong keys", "no honeypot"]
+    for name in documents[0]["security"]["attackers"][attack]:
+        yield [f"`{name}`", *_reached([document["security"]["attackers"][attack][name] for document in documents])]
+
+
+def _reached(found: list[dict]) -> Row:
+    """What an attacker reached, and the most that the controls flag of it."""
+    fooled, undetected = ([each[name] for each in found] for name in ("attack_success_rate", "undetected_rate"))
+    controls = [each["controls"] for each in found]
+    # Where nothing fools a model, there is nothing to flag.
+    wrong, plain = (
+        [share for share in shares if share is not None]
+        for shares in (
+            [each["wrong_key"] for each in controls],
+            [each["no_honeypot"]["true_positive_rate"] for each in controls],
+        )
+    )
+    return [_mean(fooled), *_both(undetected, max), *(_percent(max(each)) if each else "" for each in (wrong, plain))]
+
+
 class Table(NamedTuple):
     """A table of a page.
 
     Attributes:
         page: The page.
         records: The folder of the records that it is made of.
+        part: The part of a record that it shows.
         rows: What makes its rows.
     """
 
     page: str
     records: str
+    part: str
     rows: Callable[[list[dict]], Iterable[Row]]
 
 
+_SOURCES = {"gradients": "gradients at images", "weights": "gradients at random inputs"}
+
+_KNOWING = {name: functools.partial(knowing, attack=name) for name in ("pgd", "cw")}
+
 _TABLES = {
-    "what gets past": Table("README.md", "clients", past),
-    "attackers": Table("docs/evidence.md", "clients", attackers),
-    "honest clients": Table("docs/evidence.md", "clients", honest),
-    "what gets past hardened": Table("README.md", "hardened", past),
-    "attackers hardened": Table("docs/evidence.md", "hardened", attackers),
-    "what gets past on CIFAR-10": Table("README.md", "cifar10", past),
-    "attackers on CIFAR-10": Table("docs/evidence.md", "cifar10", attackers),
-    "honest clients on CIFAR-10": Table("docs/evidence.md", "cifar10", honest),
-    "what gets past without the branch": Table("docs/planting.md", "unbranched", past),
-    "attackers without the branch": Table("docs/evidence.md", "unbranched", attackers),
+    "what gets past": Table("README.md", "clients", "compared", past),
+    "attackers": Table("docs/evidence.md", "clients", "clients", attackers),
+    "honest clients": Table("docs/evidence.md", "clients", "clients", honest),
+    "what gets past hardened": Table("README.md", "hardened", "compared", past),
+    "attackers hardened": Table("docs/evidence.md", "hardened", "clients", attackers),
+    "what gets past on CIFAR-10": Table("README.md", "cifar10", "compared", past),
+    "attackers on CIFAR-10": Table("docs/evidence.md", "cifar10", "clients", attackers),
+    "honest clients on CIFAR-10": Table("docs/evidence.md", "cifar10", "clients", honest),
+    "what gets past without the branch": Table("docs/planting.md", "unbranched", "compared", past),
+    "attackers without the branch": Table("docs/evidence.md", "unbranched", "clients", attackers),
+    "what is recovered": Table("docs/detection.md", "knowing", "security", recovered),
+    "attackers who know, PGD": Table("docs/detection.md", "knowing", "security", _KNOWING["pgd"]),
+    "attackers who know, Carlini-Wagner": Table("docs/detection.md", "knowing", "security", _KNOWING["cw"]),
 }
 
 
@@ -161,14 +204,16 @@ def main() -> None:
     made = {}
     for name, table in _TABLES.items():
         folder = options.records or _HERE / table.records
-        made[name] = markdown(table.rows([report.read(path) for path in sorted(folder.glob("*.json"))]))
+        documents = [report.read(path) for path in sorted(folder.glob("*.json"))]
+        if documents and all(document.get(table.part) for document in documents):
+            made[name] = markdown(table.rows(documents))
     if options.output:
         options.output.write_text("\n".join(made.values()))
         return
-    for name, table in _TABLES.items():
+    for name, rows in made.items():
         place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
-        path = _ROOT / table.page
-        path.write_text(place.sub(lambda _, name=name: made[name], path.read_text(), count=1))
+        path = _ROOT / _TABLES[name].page
+        path.write_text(place.sub(lambda _, rows=rows: rows, path.read_text(), count=1))
 
 
 if __name__ == "__main__":

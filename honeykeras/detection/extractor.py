@@ -213,8 +213,9 @@ def _network(input_shape: tuple[int, ...], family: Blocks, seed: int) -> keras.M
     dimensions = math.prod(family.code_shape(input_shape))
     seeds = np.random.default_rng(seed)
 
-    def draw() -> keras.initializers.Initializer:
-        return keras.initializers.GlorotUniform(seed=int(seeds.integers(2**31)))
+    def draw(scale: float = 1.0) -> keras.initializers.Initializer:
+        seed = int(seeds.integers(2**31))
+        return keras.initializers.VarianceScaling(scale, "fan_avg", "uniform", seed)
 
     if len(input_shape) != 3:
         y = layers.Flatten()(y)
@@ -240,7 +241,7 @@ def _network(input_shape: tuple[int, ...], family: Blocks, seed: int) -> keras.M
     # What a step found, told apart into its blocks: a transposed convolution whose kernels do not overlap, as the
     # product that it is, in a third of the time.
     height, width = y.shape[1:3]
-    y = layers.Dense(blocks**2 * channels, kernel_initializer=draw())(y)
+    y = layers.Dense(blocks**2 * channels, kernel_initializer=draw(1 / blocks**2))(y)
     y = layers.Reshape((height, width, blocks, blocks, channels))(y)
     y = layers.Permute((1, 3, 2, 4, 5))(y)
     y = layers.Reshape((height * blocks, width * blocks, channels))(y)
