@@ -17,7 +17,7 @@ from honeykeras.attacks import AdversarialExamples, Attack
 from honeykeras.data import Data, Part, Split
 from honeykeras.detection import CalibratedDetector, Samples
 from honeykeras.errors import InvalidArgumentError, ModelError
-from honeykeras.evaluation.recovery import from_gradients
+from honeykeras.evaluation.recovery import from_gradients, from_perturbations
 from honeykeras.evaluation.results import AttackDetection, Corruption, DetectionRates, Example
 from honeykeras.evaluation.roc import detection_rates
 from honeykeras.evaluation.statistics import Proportion
@@ -206,13 +206,9 @@ class Arena:
         self.model, self.data, self.samples, self._cache = model, data, samples, cache
         self.attacks, self._max_fpr, self._seed, self.verbose = attacks, max_fpr, seed, verbose
         self._detectors: dict[tuple[str, str], CalibratedDetector | None] = {}
+        self._attacked: dict[str, AdversarialExamples] = {}
         self.clean_accuracy = Proportion.of(correct(model, data.test, verbose))
         self.test = {name: self.attack(attack, data.test) for name, attack in attacks.items()}
-
-    @functools.cached_property
-    def _attacked(self) -> list[AdversarialExamples]:
-        """What detectors that learn from attacks learn from."""
-        return [self.attack(attack, self.data.detector) for attack in self.attacks.values()]
 
     @functools.cached_property
     def own(self) -> Split:
@@ -224,6 +220,16 @@ class Arena:
         """What an attacker reads of the patterns off the model's gradients at these, as `recovery.from_gradients`."""
         return from_gradients(self.model, self.own.x, self.own.y, input_range=self.data.input_range)
 
+    def averaged_perturbations(self, name: str) -> np.ndarray:
+        """What an attacker reads off what an attack makes of those, as `recovery.from_perturbations`."""
+        return from_perturbations(self.model, self._of_own(name))
+
+    def _of_own(self, name: str) -> AdversarialExamples:
+        """What an attack makes of images of the detector's part; made when it is first asked for, as it takes long."""
+        if name not in self._attacked:
+            self._attacked[name] = self.attack(self.attacks[name], self.data.detector)
+        return self._attacked[name]
+
     def attack(self, attack: Attack, split: Part) -> AdversarialExamples:
         """Attacks images that the model gets right, and quantises what comes of them."""
         return attack_correct(self.model, attack, split, self.samples, self.verbose)
@@ -234,8 +240,7 @@ class Arena:
         Args:
             detector: One that is not fitted.
         """
-        # Attacking takes long, so it is done for those alone that learn from it.
-        attacked = self._attacked if detector.needs_adversarial else []
+        attacked = [self._of_own(name) for name in self.attacks] if detector.needs_adversarial else []
         samples = samples_for(detector, self.data, attacked, self.verbose)
         if samples is None:
             return None

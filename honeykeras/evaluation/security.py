@@ -14,7 +14,7 @@ from honeykeras.attacks.adaptive import Guarded, avoiding
 from honeykeras.detection import CalibratedDetector, ScoresClasses
 from honeykeras.evaluation.arena import Arena, Flags
 from honeykeras.evaluation.evasion import Lenient, in_turns
-from honeykeras.evaluation.recovery import from_gradients, from_perturbations
+from honeykeras.evaluation.recovery import from_gradients
 from honeykeras.evaluation.results import AdaptiveDetection, Recovery, Security
 from honeykeras.evaluation.statistics import Proportion, mean
 from honeykeras.keys import WatermarkKey
@@ -136,10 +136,7 @@ def _estimate(arena: Arena, attacks: Sequence[Attack], seed: int) -> _Estimates:
     return {
         "gradients": arena.averaged_gradients,
         "weights": from_gradients(arena.model, noise, input_range=bounds),
-        **{
-            attack.name: from_perturbations(arena.model, arena.attack(attack, arena.data.detector))
-            for attack in attacks
-        },
+        **{attack.name: arena.averaged_perturbations(attack.name) for attack in attacks},
     }
 
 

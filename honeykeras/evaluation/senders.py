@@ -123,7 +123,11 @@ def _attackers(
     for name, attack in attacks.items():
         if type(attack) in (PGD, CarliniWagner):
             x, y = arena.test[name].x, arena.test[name].y
-            known = {"gradients": arena.averaged_gradients, "key": Watermark(key).patterns().numpy()}
+            known = {
+                "gradients": arena.averaged_gradients,
+                "perturbations": arena.averaged_perturbations(name),
+                "key": Watermark(key).patterns().numpy(),
+            }
             for what, directions in known.items():
                 avoided = avoiding(attack, directions).generate(arena.model, x, y, verbose=arena.verbose)
                 yield f"{name}_avoids_{what}", avoided.quantize(arena.model)

@@ -105,7 +105,7 @@ class TestJudged:
             "boundary",
             "hop_skip_jump",
         }
-        expected |= {"pgd", *(f"pgd_one_in_{every}" for every in (2, 10, 100))}
+        expected |= {"pgd", *(f"pgd_one_in_{every}" for every in (2, 10, 100)), "pgd_avoids_perturbations"}
         # Who keeps off a linear model's gradient never fools it.
         assert set(found.clients.kinds) - {"pgd_transfer", "pgd_avoids_key"} == expected
 
