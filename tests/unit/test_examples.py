@@ -99,11 +99,12 @@ def test_table_of_models_is_that_of_the_records(run_program, tmp_path):
     assert table in (ROOT / "docs" / "models.md").read_text()
 
 
-def test_tables_of_what_gets_past_and_of_clients_are_those_of_the_records(run_program, tmp_path):
+def test_tables_of_measurements_are_those_of_the_records(run_program, tmp_path):
     run_program("examples/paper/tables.py", "--output", tmp_path / "tables.md")
-    pages = [(ROOT / name).read_text() for name in ("README.md", "docs/evidence.md", "docs/planting.md")]
+    names = ("README.md", "docs/detection.md", "docs/evidence.md", "docs/planting.md")
+    pages = [(ROOT / name).read_text() for name in names]
     tables = (tmp_path / "tables.md").read_text().split("\n\n")
-    assert len(tables) == 10
+    assert len(tables) == 13
     for table in tables:
         assert len(table.splitlines()) > 5
         assert any(table.strip() in page for page in pages)
