@@ -107,16 +107,9 @@ def knowing(documents: list[dict], attack: str) -> Iterator[Row]:
 def _reached(found: list[dict]) -> Row:
     """What an attacker reached, and the most that the controls flag of it."""
     fooled, undetected = ([each[name] for each in found] for name in ("attack_success_rate", "undetected_rate"))
-    controls = [each["controls"] for each in found]
-    # Where nothing fools a model, there is nothing to flag.
-    wrong, plain = (
-        [share for share in shares if share is not None]
-        for shares in (
-            [each["wrong_key"] for each in controls],
-            [each["no_honeypot"]["true_positive_rate"] for each in controls],
-        )
-    )
-    return [_mean(fooled), *_both(undetected, max), *(_percent(max(each)) if each else "" for each in (wrong, plain))]
+    wrong = [each["controls"]["wrong_key"] for each in found]
+    plain = [each["controls"]["no_honeypot"]["true_positive_rate"] for each in found]
+    return [_mean(fooled), *_both(undetected, max), _greatest(wrong), _greatest(plain)]
 
 
 class Table(NamedTuple):
@@ -137,7 +130,7 @@ class Table(NamedTuple):
 
 _SOURCES = {"gradients": "gradients at images", "weights": "gradients at random inputs"}
 
-_KNOWING = {name: functools.partial(knowing, attack=name) for name in ("pgd", "cw")}
+_BY_PGD, _BY_CW = (functools.partial(knowing, attack=name) for name in ("pgd", "cw"))
 
 _TABLES = {
     "what gets past": Table("README.md", "clients", "compared", past),
@@ -151,8 +144,8 @@ _TABLES = {
     "what gets past without the branch": Table("docs/planting.md", "unbranched", "compared", past),
     "attackers without the branch": Table("docs/evidence.md", "unbranched", "clients", attackers),
     "what is recovered": Table("docs/detection.md", "knowing", "security", recovered),
-    "attackers who know, PGD": Table("docs/detection.md", "knowing", "security", _KNOWING["pgd"]),
-    "attackers who know, Carlini-Wagner": Table("docs/detection.md", "knowing", "security", _KNOWING["cw"]),
+    "attackers who know, PGD": Table("docs/detection.md", "knowing", "security", _BY_PGD),
+    "attackers who know, Carlini-Wagner": Table("docs/detection.md", "knowing", "security", _BY_CW),
 }
 
 
@@ -182,6 +175,12 @@ def _client(name: str) -> str:
 
 def _both(shares: list[float], worst: Callable[[list[float]], float]) -> Row:
     return [_mean(shares), _percent(worst(shares)) if shares else ""]
+
+
+def _greatest(shares: list[float | None]) -> str:
+    # Where nothing fools a model, there is nothing to flag.
+    known = [share for share in shares if share is not None]
+    return _percent(max(known)) if known else ""
 
 
 def _mean(shares: list[float]) -> str:

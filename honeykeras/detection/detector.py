@@ -87,7 +87,7 @@ class KeyScoreDetector(CalibratedDetector):
         """
         dimensions = self.watermark.code_size
         codes = tf.math.l2_normalize(tf.reshape(codes, [self.num_classes, dimensions]), axis=1)
-        # In the extractor's precision: it takes a server half the time, and what it rounds is as small.
+        # In the extractor's precision: a server takes three fifths of the time, and what it rounds is as small.
         views = tf.math.l2_normalize(self.extractor(x, training=False), axis=2)
         cosines = tf.einsum("bvd,cd->bvc", views, tf.cast(codes, views.dtype))
         return math.sqrt(dimensions) * tf.cast(cosines, tf.float64)

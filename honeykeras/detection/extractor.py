@@ -239,7 +239,8 @@ def _network(input_shape: tuple[int, ...], family: Blocks, seed: int) -> keras.M
         )(y)
         y = layers.Add()([y, found])
     # What a step found, told apart into its blocks: a transposed convolution whose kernels do not overlap, as the
-    # product that it is, in a third of the time.
+    # product that it is, in a third of the time. Its weights start as small as the convolution's, whose fans count the
+    # blocks.
     height, width = y.shape[1:3]
     y = layers.Dense(blocks**2 * channels, kernel_initializer=draw(1 / blocks**2))(y)
     y = layers.Reshape((height, width, blocks, blocks, channels))(y)
